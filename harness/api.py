@@ -1,0 +1,27 @@
+"""Everything that a plugin needs: `from harness.api import Metric, Quantity, hookimpl`.
+
+This is the only module that a plugin imports, and the surface that is kept stable between releases.
+"""
+
+from .components import (
+    Component,
+    Context,
+    Extractor,
+    FailureMode,
+    Generator,
+    LLMCheck,
+    Metric,
+    Perturbation,
+    RatingImporter,
+    Task,
+)
+from .errors import HarnessError, InputError, NotComputable, Problem
+from .hookspecs import hookimpl
+from .images import Comparison, ImageSet, Request
+from .records import Quantity, Rating, Scale
+
+__all__ = [
+    "Comparison", "Component", "Context", "Extractor", "FailureMode", "Generator", "HarnessError", "ImageSet", "InputError",
+    "LLMCheck", "Metric", "NotComputable", "Perturbation", "Problem", "Quantity", "Rating", "RatingImporter", "Request", "Scale",
+    "Task", "hookimpl",
+]  # fmt: skip

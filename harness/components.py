@@ -1,0 +1,176 @@
+"""Component and its seven kinds: a class is a component, its fields are its options, its one verb does the work."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from .images import Comparison, ImageSet, Request
+from .records import Quantity, Rating, Scale
+
+
+class FailureMode(StrEnum):
+    """What can be wrong with synthetic images; `sees` and `blind_to` of a metric name these, qualification tests the claim."""
+
+    NOISE = "noise"
+    BLUR = "blur"
+    LOCAL_MORPHOLOGY = "local_morphology"
+    MEMORISATION = "memorisation"
+    INTERNAL_DUPLICATION = "internal_duplication"
+    MODE_COLLAPSE = "mode_collapse"
+    DISTRIBUTION_SHIFT = "distribution_shift"
+    MODE_INVENTION = "mode_invention"
+    LABEL_NOISE = "label_noise"
+    MASK_MISALIGNMENT = "mask_misalignment"
+    ARTEFACT = "artefact"
+
+
+@dataclass(frozen=True)
+class Context:
+    """Lent to a component for one call.
+
+    seed: derived from the audit's seed, the component and the repeat. workdir: an empty folder of its own; what `fit` leaves
+    there is kept and lent again. device: torch device name. fitted: folder that `fit` filled, None where there was no fit.
+    """
+
+    seed: int
+    workdir: Path
+    device: str = "cpu"
+    fitted: Path | None = None
+    report: Callable[[int, int], None] = field(default=lambda done, total: None, repr=False, compare=False)
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """A numpy generator seeded with `seed`; the same object throughout the call."""
+        return np.random.default_rng(self.seed)
+
+    def progress(self, done: int, total: int) -> None:
+        """Say how far the call is."""
+        self.report(done, total)
+
+
+class Component(BaseModel):
+    """A named, versioned piece of an audit. `needs` out of masks, labels, concepts, patients, sources, features."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    name: ClassVar[str]
+    version: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    kind: ClassVar[str] = ""
+
+    @classmethod
+    def summary(cls) -> str:
+        """First paragraph of the docstring, on one line."""
+        return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+class Generator(Component):
+    """Makes synthetic images. `fit` is for generators that the audit itself trains."""
+
+    kind = "generator"
+
+    def fit(self, train: ImageSet, context: Context) -> None:
+        """Learn from `train` and leave the checkpoint in `context.workdir`. Optional."""
+
+    @abstractmethod
+    def sample(self, request: Request, context: Context) -> ImageSet | Any:
+        """Return `request.n` images, `origin="synthetic"`."""
+
+
+class Extractor(Component):
+    """Turns images into feature vectors."""
+
+    kind = "extractor"
+
+    def fit(self, train: ImageSet, context: Context) -> None:
+        """Learn from `train` and leave the state in `context.workdir`. Optional; `context.fitted` lends it to `extract`."""
+
+    @abstractmethod
+    def extract(self, images: ImageSet, context: Context) -> np.ndarray:
+        """Return the features, (N, F) float32; row i belongs to image i whatever else is in the set."""
+
+
+class Perturbation(Component):
+    """Plants one known defect in real images.
+
+    full_severity: what severity 1 means, in the field's units. doses: severities above 0 that qualification plants when the
+    user names none; dose_of_concern: the one that must be noticed, dose_reason why.
+    """
+
+    kind = "perturbation"
+    failure_mode: ClassVar[FailureMode]
+    full_severity: ClassVar[str]
+    doses: tuple[float, ...] = (0.25, 0.5, 1.0)
+    dose_of_concern: float = 0.5
+    because: str = ""
+
+    @abstractmethod
+    def apply(self, images: ImageSet, train: ImageSet, severity: float, context: Context) -> ImageSet:
+        """Return `images` with the defect at `severity` in [0, 1]; 0 is the identity.
+
+        `train` are the images that a copying generator would copy. Ids and patients stay those of the slot that an image fills;
+        fewer images may come back than went in.
+        """
+
+
+class Metric(Component):
+    """Compares synthetic with real images."""
+
+    kind = "metric"
+    quantities: ClassVar[tuple[Quantity, ...]]
+    sees: ClassVar[frozenset[FailureMode]] = frozenset()
+    blind_to: ClassVar[frozenset[FailureMode]] = frozenset()
+
+    @abstractmethod
+    def measure(self, comparison: Comparison, context: Context) -> Mapping[str, float]:
+        """Return one finite number per promised quantity; raise `NotComputable` where there is none."""
+
+
+class Task(Component):
+    """Trains something on images and tests it; `regions` name the columns of (N, K) results."""
+
+    kind = "task"
+    quantities: ClassVar[tuple[Quantity, ...]]
+    regions: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def evaluate(
+        self, training: ImageSet, validation: ImageSet, test: ImageSet, context: Context
+    ) -> Mapping[str, np.ndarray | float]:
+        """Train on `training`, stop by `validation`, score on `test`, whose labels are used only to score.
+
+        Return per quantity a (N,) or (N, K) masked array, one value per test case (and region), or one number.
+        """
+
+
+class RatingImporter(Component):
+    """Reads the ratings of experts."""
+
+    kind = "rating_importer"
+
+    @abstractmethod
+    def read(self, context: Context) -> Iterable[Rating]:
+        """Yield every rating, the unusable ones too, with a status and a reason."""
+
+
+class LLMCheck(Component):
+    """Asks a language model to rate images."""
+
+    kind = "llm_check"
+
+    @abstractmethod
+    def rate(self, images: ImageSet, scales: tuple[Scale, ...], context: Context) -> Iterable[Rating]:
+        """Yield one rating per image and scale; a refusal or an unusable answer is a rating with a status and a reason."""
+
+
+KINDS: dict[str, type[Component]] = {
+    kind.kind: kind for kind in (Generator, Extractor, Perturbation, Metric, Task, RatingImporter, LLMCheck)
+}

@@ -1,0 +1,212 @@
+"""The arrays that travel: image sets, the comparison that a metric sees, the request that a generator answers.
+
+NumPy at the seams, torch inside the plugins. Everything is checked once, on construction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from .errors import InputError, Problem
+from .neighbours import Pool
+
+Role = Literal["train", "test", "synthetic"]
+Origin = Literal["real", "synthetic"]
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """N images with what is known of each; checked on construction, `InputError` when something does not fit.
+
+    images: (N, C, H, W) or (N, C, D, H, W), float32 in [0, 1], where [0, 1] is the intensity window declared in `model.yaml`.
+    spacing_mm: one number per spatial axis, array order. masks: (N, H, W) or (N, D, H, W), uint8, 0 = background.
+    labels: (N,), int64. concepts: (N, K), uint8. groups: strata by name, each (N,). patients: one pseudonym per image.
+    sources: id of the real image each synthetic one was made from. features: (N, F), filled by the host for one extractor.
+    """
+
+    images: np.ndarray
+    ids: tuple[str, ...]
+    spacing_mm: tuple[float, ...]
+    masks: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    concepts: np.ndarray | None = None
+    patients: tuple[str, ...] | None = None
+    groups: dict[str, np.ndarray] | None = None
+    origin: Origin = "real"
+    sources: tuple[str, ...] | None = None
+    features: np.ndarray | None = None
+    checked: bool = field(default=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.checked:
+            problems = [Problem(text) for text in self._problems()]
+            if problems:
+                raise InputError(*problems)
+            object.__setattr__(self, "checked", True)
+
+    def _problems(self) -> list[str]:
+        images, n = self.images, len(self.images)
+        if images.ndim not in (4, 5):
+            return [f"images must be (N, C, H, W) or (N, C, D, H, W), got shape {images.shape}"]
+        found = []
+        if images.dtype != np.float32:
+            found.append(f"images must be float32 in [0, 1], got {images.dtype}")
+        elif n:
+            for start in range(0, n, _CHUNK):
+                low, high = float(images[start : start + _CHUNK].min()), float(images[start : start + _CHUNK].max())
+                if not (low >= 0.0 and high <= 1.0):
+                    found.append(f"images must be finite and in [0, 1], got values from {low:g} to {high:g}")
+                    break
+        spatial = images.shape[2:]
+        if len(self.spacing_mm) != len(spatial) or not all(np.isfinite(s) and s > 0 for s in self.spacing_mm):
+            found.append(f"spacing_mm must hold {len(spatial)} positive numbers, got {self.spacing_mm}")
+        if len(set(self.ids)) != len(self.ids):
+            twice = next(i for k, i in enumerate(self.ids) if i in self.ids[:k])
+            found.append(f"ids must be unique, {twice!r} occurs twice")
+        if self.masks is not None and (self.masks.shape != (n, *spatial) or self.masks.dtype != np.uint8):
+            found.append(f"masks must be uint8 of shape {(n, *spatial)}, got {self.masks.dtype} {self.masks.shape}")
+        if self.labels is not None and (self.labels.shape != (n,) or self.labels.dtype != np.int64):
+            found.append(f"labels must be int64 of shape ({n},), got {self.labels.dtype} {self.labels.shape}")
+        if self.concepts is not None and (self.concepts.ndim != 2 or self.concepts.dtype != np.uint8):
+            found.append(f"concepts must be uint8 of shape ({n}, K), got {self.concepts.dtype} {self.concepts.shape}")
+        lengths: dict[str, Any] = {"ids": self.ids, "patients": self.patients, "sources": self.sources}
+        lengths |= {"concepts": self.concepts, "features": self.features}
+        lengths |= {f"groups[{name!r}]": values for name, values in (self.groups or {}).items()}
+        for name, values in lengths.items():
+            if values is not None and len(values) != n:
+                found.append(f"{name} must have one entry per image, got {len(values)} for {n} images")
+        return found
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size_px(self) -> tuple[int, ...]:
+        """Spatial size, array order: (H, W) or (D, H, W)."""
+        return tuple(int(s) for s in self.images.shape[2:])
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """(N,) int64 index of each image's patient in order of first appearance; the image itself where patients are unknown.
+
+        Everything that is resampled is resampled by these units, so results do not depend on how patients are named.
+        """
+        if self.patients is None:
+            return np.arange(len(self))
+        seen: dict[str, int] = {}
+        return np.array([seen.setdefault(p, len(seen)) for p in self.patients], dtype=np.int64)
+
+    @property
+    def n_patients(self) -> int | None:
+        """Number of patients, None where patients are unknown."""
+        return None if self.patients is None else len(set(self.patients))
+
+    def offers(self) -> frozenset[str]:
+        """Return which of masks, labels, concepts, patients and sources are here."""
+        names = ("masks", "labels", "concepts", "patients", "sources", "features")
+        return frozenset(name for name in names if getattr(self, name) is not None)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> ImageSet:
+        """Return the images of these rows (indices or a boolean mask), with everything known of them."""
+        index = np.asarray(rows)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
+
+        def pick(value: Any) -> Any:
+            if value is None:
+                return None
+            if isinstance(value, tuple):
+                return tuple(value[i] for i in index)
+            return {k: v[index] for k, v in value.items()} if isinstance(value, dict) else value[index]
+
+        per_image = ("images", "ids", "masks", "labels", "concepts", "patients", "groups", "sources", "features")
+        unique = len(np.unique(index)) == len(index)
+        return replace(self, checked=unique, **{name: pick(getattr(self, name)) for name in per_image})
+
+    def with_features(self, features: np.ndarray) -> ImageSet:
+        """Return the same images with this feature matrix, (N, F)."""
+        return replace(self, features=features, checked=False) if len(features) != len(self) else replace(self, features=features)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of everything but the features: pixels, ids, masks, labels, patients, groups, spacing."""
+        digest = hashlib.sha256()
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in ("features", "checked") or value is None:
+                continue
+            digest.update(f"|{item.name}|".encode())
+            if isinstance(value, np.ndarray):
+                digest.update(f"{value.shape}{value.dtype}".encode())
+                for start in range(0, len(value), _CHUNK):
+                    digest.update(np.ascontiguousarray(value[start : start + _CHUNK]).tobytes())
+            elif isinstance(value, dict):
+                digest.update(json.dumps({k: [str(x) for x in v] for k, v in sorted(value.items())}).encode())
+            else:
+                digest.update(json.dumps(value).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a metric sees: the images that the generator learned from, real images that it did not see, and its output.
+
+    `neighbours` and `within` are cached by the host and shared by every metric that asks; they use the features of the three sets.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    synthetic: ImageSet
+    pool: Pool | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def _pool(self) -> Pool:
+        if self.pool is not None:
+            return self.pool
+        sides = {"train": self.train, "test": self.test, "synthetic": self.synthetic}
+        missing = [name for name, side in sides.items() if side.features is None]
+        if missing:
+            raise InputError(f"neighbours need features, and {', '.join(missing)} has none: declare needs = frozenset({{'features'}})")
+        return Pool({name: np.asarray(side.features) for name, side in sides.items()})
+
+    def features(self, role: Role) -> np.ndarray:
+        """(N, F) float64 features of one side, centred on the joint mean of the three sides (distances are unchanged)."""
+        return self._pool.features(role)
+
+    def neighbours(self, of: Role, among: Role, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return Euclidean distances and row indices, both (N_of, k), of the k nearest; an image is not its own neighbour."""
+        return self._pool.neighbours(of, among, k)
+
+    def within(self, of: Role, among: Role, radii: np.ndarray) -> np.ndarray:
+        """Return (N_of,): for each image of `of`, in how many balls round the images of `among` (radii (N_among,)) it lies.
+
+        Strictly inside, as in Naeem et al. 2020.
+        """
+        return self._pool.within(of, among, radii)
+
+    def take(
+        self, train: np.ndarray | None = None, test: np.ndarray | None = None, synthetic: np.ndarray | None = None
+    ) -> Comparison:
+        """Return the comparison of these rows of each side (None = all); distances already known are reused."""
+        rows = {"train": train, "test": test, "synthetic": synthetic}
+        sides = {name: getattr(self, name) if r is None else getattr(self, name).take(r) for name, r in rows.items()}
+        has_features = all(side.features is not None for side in (self.train, self.test, self.synthetic))
+        return Comparison(**sides, pool=self._pool.take(rows) if has_features else None)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a generator: n images; labels (n,), masks (n, ...), concepts (n, K) or sources to condition on."""
+
+    n: int
+    labels: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    concepts: np.ndarray | None = None
+    sources: ImageSet | None = None

@@ -1,0 +1,421 @@
+"""One row class per table of the results file; the store adds `audit_id` in front of every row.
+
+A row is checked before it is written: no NaN, no value without status ok, no missing value without a reason.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+CellStatus = Literal["ok", "not_computable", "failed"]
+Better = Literal["lower", "higher"]
+EvidenceKind = Literal["E1", "E2", "E3", "E4"]
+CriterionStatus = Literal[
+    "met", "not_met", "inconclusive", "missing", "invalid", "post_hoc", "unqualified", "insufficient_n"
+]
+VerdictWord = Literal["adequate", "adequate_with_conditions", "insufficient_evidence", "inadequate", "not_assessed"]
+Outcome = Literal["qualified", "conditional", "not_qualified", "reversed"]
+Family = Literal["distance", "coverage", "memorisation", "other"]
+
+
+class Record(BaseModel):
+    """A frozen row; unknown fields and non-finite numbers are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    table: ClassVar[str] = ""
+
+    @model_validator(mode="after")
+    def _finite(self) -> Self:
+        for name, value in self:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is {value}; a number that is not known is a missing value with a reason")
+        return self
+
+
+class Valued(Record):
+    """A row with a value and a status: exactly one of value and reason."""
+
+    @model_validator(mode="after")
+    def _value_or_reason(self) -> Self:
+        value, status, reason = (getattr(self, name) for name in ("value", "status", "reason"))
+        if status == "ok" and value is None:
+            raise ValueError("status ok needs a value")
+        if status != "ok" and (value is not None or not reason):
+            raise ValueError(f"status {status} needs a reason and no value")
+        return self
+
+
+class Quantity(Record):
+    """A number that a component promises.
+
+    low, high: the quantity's range, None where open. proportion: a share of independent images, so its interval is the exact
+    binomial one with the number of synthetic images as denominator. biased_in_n: its expected value depends on the number of
+    images, so criteria judge it at the floor's n. fixed_train: its definition holds the training set fixed, so resampling does
+    too. per_case (tasks): one value per test case, whose mean is the quantity. family: which combination rules apply.
+    """
+
+    name: str
+    unit: str = "1"
+    better: Better
+    low: float | None = None
+    high: float | None = None
+    proportion: bool = False
+    biased_in_n: bool = False
+    fixed_train: bool = False
+    family: Family = "other"
+
+
+class Scale(Record):
+    """One question put to raters. categories: every admissible answer in order, the unused ones too."""
+
+    name: str
+    level: Literal["nominal", "ordinal", "interval", "text"]
+    categories: tuple[str, ...] = ()
+    question: str = ""
+
+
+class AuditRow(Record):
+    """The audit: what was asked, with what, where."""
+
+    table = "audits"
+    name: str
+    started_at: datetime
+    seed: int
+    spec: dict[str, Any]
+    spec_sha256: str
+    plan_sha256: str
+    generator_sha256: str
+    harness_version: str
+    environment: dict[str, Any]
+    supersedes: str | None = None
+
+
+class OutcomeRow(Record):
+    """One attempt that ended; an attempt in the ledger without one was interrupted."""
+
+    table = "outcomes"
+    attempt: int
+    finished_at: datetime
+    error: str | None = None
+
+
+class ComponentRow(Record):
+    """A component of the audit as it was built."""
+
+    table = "components"
+    kind: str
+    name: str
+    options: dict[str, Any]
+    distribution: str
+    version: str
+    description: str = ""
+    promises: dict[str, Any] = {}
+
+
+class ImageSetRow(Record):
+    """An image set after preprocessing."""
+
+    table = "image_sets"
+    cell: str
+    role: str
+    n: int
+    channels: int
+    size_px: list[int]
+    spacing_mm: list[float]
+    patients: int | None
+    labels: dict[str, int]
+    has_masks: bool
+    preprocessing: dict[str, Any]
+    sha256: str
+
+
+class PlannedCellRow(Record):
+    """A cell of the plan. run: the attempt that planned it; the rows of the latest run are the plan in force."""
+
+    table = "planned_cells"
+    run: int
+    key: str
+    stage: str
+    component: str
+    title: str
+
+
+class CellRow(Record):
+    """What became of a cell."""
+
+    table = "cells"
+    key: str
+    stage: str
+    component: str
+    status: CellStatus
+    reason: str = ""
+    seconds: float
+    peak_mb: float
+    cached: bool = False
+    output: str = ""
+
+    @model_validator(mode="after")
+    def _reason_when_not_ok(self) -> Self:
+        if self.status != "ok" and not self.reason:
+            raise ValueError(f"status {self.status} needs a reason")
+        return self
+
+
+class ScoreRow(Valued):
+    """One value of a quantity, with interval and provenance.
+
+    ci_low, ci_high: interval of `value` at `level` and `sides` (two-sided 95 % unless said otherwise). judged_value, bound_low,
+    bound_high, judged_n: what a criterion judges, with its one-sided 95 % bounds; the score at the floor's n where the quantity
+    is biased in n, `value` itself elsewhere. n: images (or cases) behind `value`; n_patients: their patients, where known.
+    floor: the same quantity on real against real at n_floor images an arm, floor_low..floor_high its 95 % range over splits.
+    """
+
+    table = "scores"
+    cell: str
+    stage: str
+    component: str
+    quantity: str
+    extractor: str = ""
+    perturbation: str = ""
+    severity: float | None = None
+    stratum: str = ""
+    real_share: float | None = None
+    synthetic_share: float | None = None
+    repeat: int | None = None
+    tested_on: str = ""
+    region: str = ""
+    value: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    ci_method: str = ""
+    level: float | None = None
+    sides: Literal["one", "two"] | None = None
+    floor: float | None = None
+    floor_low: float | None = None
+    floor_high: float | None = None
+    n_floor: int | None = None
+    value_at_floor_n: float | None = None
+    judged_value: float | None = None
+    bound_low: float | None = None
+    bound_high: float | None = None
+    judged_n: int | None = None
+    n: int | None = None
+    n_patients: int | None = None
+    seed: int | None = None
+    unit: str = "1"
+    better: Better | None = None
+    status: CellStatus = "ok"
+    reason: str = ""
+
+
+class CaseScoreRow(Record):
+    """One task result on one test case."""
+
+    table = "case_scores"
+    cell: str
+    component: str
+    quantity: str
+    tested_on: str
+    region: str = ""
+    real_share: float
+    synthetic_share: float
+    repeat: int
+    case_id: str
+    patient: str | None = None
+    value: float
+
+
+class Rating(Record):
+    """One rater's opinion of one item on one scale; `source` says where it was read (file and line)."""
+
+    item: str
+    rater: str
+    scale: str
+    value: float | str | None
+    rater_kind: Literal["expert", "llm"] = "expert"
+    status: str = "ok"
+    reason: str = ""
+    occasion: str = "1"
+    seconds: float | None = None
+    source: str = ""
+
+
+class RatingRow(Record):
+    """A rating as stored: `value` for numbers, `text` for words."""
+
+    table = "ratings"
+    cell: str
+    item: str
+    rater: str
+    rater_kind: Literal["expert", "llm"]
+    scale: str
+    value: float | None
+    text: str | None
+    status: str
+    reason: str
+    occasion: str
+    seconds: float | None
+    source: str
+
+
+class JudgeCallRow(Record):
+    """One question put to a language model (or one recorded answer)."""
+
+    table = "judge_calls"
+    cell: str
+    item: str
+    model: str
+    prompt_sha256: str
+    reply_sha256: str
+    tokens: int | None
+    seconds: float | None
+    status: str
+    reason: str = ""
+
+
+class ReliabilityRow(Valued):
+    """An agreement statistic over items. subset: which raters and which items."""
+
+    table = "reliability"
+    cell: str
+    scale: str
+    subset: str
+    statistic: str
+    value: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    ci_method: str = ""
+    level: float | None = None
+    bound_low: float | None = None
+    bound_high: float | None = None
+    n_items: int
+    n_raters: int
+    seed: int | None = None
+    status: str = "ok"
+    reason: str = ""
+
+
+class QualificationRow(Record):
+    """Whether a quantity noticed a planted defect. n: synthetic-arm images per replicate.
+
+    response: mean shift at the dose of concern in null standard deviations, worse counted positive. power: share of replicates
+    at the dose of concern that were detected, power_low its one-sided 95 % lower bound. false_alarm_high: one-sided 95 % upper
+    bound of the false-alarm rate on null splits that did not set the band.
+    """
+
+    table = "qualifications"
+    cell: str
+    component: str
+    quantity: str
+    extractor: str = ""
+    perturbation: str
+    failure_mode: str
+    n: int | None
+    dose_of_concern: float
+    dose_reason: str = ""
+    replicates: int | None = None
+    null_splits: int | None = None
+    null_low: float | None = None
+    null_high: float | None = None
+    response: float | None = None
+    trend_p: float | None = None
+    power: float | None = None
+    power_low: float | None = None
+    false_alarm_high: float | None = None
+    detected_at: float | None = None
+    outcome: Outcome | None
+    reason: str
+
+
+class TrustRow(Valued):
+    """A trust factor of Raja Babu et al."""
+
+    table = "trust"
+    cell: str
+    factor: str
+    variant: str
+    region: str
+    tested_on: str
+    real_share: float
+    synthetic_share: float
+    value: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    ci_method: str = ""
+    level: float | None = None
+    status: str = "ok"
+    reason: str = ""
+
+
+class CriterionRow(Record):
+    """A criterion with its status. threshold is in words ('at most 0.01'); ci are one-sided 95 % bounds."""
+
+    table = "criteria"
+    cell: str
+    purpose: str
+    criterion: str
+    claim: str
+    role: Literal["critical", "supportive"]
+    kind: EvidenceKind
+    quantity: str
+    extractor: str = ""
+    rule: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    threshold: str
+    threshold_low: float | None = None
+    threshold_high: float | None = None
+    because: str = ""
+    n: int | None
+    n_min: int | None = None
+    unit: str = "image"
+    status: CriterionStatus
+    adverse: bool
+    reason: str
+
+
+class VerdictRow(Record):
+    """The verdict of a purpose; conditions one sentence each, rules one line each in the order in which they were applied."""
+
+    table = "verdicts"
+    cell: str
+    purpose: str
+    context_of_use: str
+    verdict: VerdictWord
+    conditions: list[str]
+    rules: list[str]
+    reason: str
+
+
+class FindingRow(Record):
+    """Something a reader must know."""
+
+    table = "findings"
+    cell: str
+    severity: Literal["note", "warning", "adverse", "breach"]
+    kind: str
+    text: str
+    evidence: str = ""
+
+
+class LedgerRow(Record):
+    """One link of the append-only hash chain of an audit store."""
+
+    table = "ledger"
+    attempt: int
+    event: str
+    at: datetime
+    plan_sha256: str
+    previous_sha256: str
+    sha256: str
+
+
+ROWS: tuple[type[Record], ...] = (
+    AuditRow, OutcomeRow, ComponentRow, ImageSetRow, PlannedCellRow, CellRow, ScoreRow, CaseScoreRow, RatingRow, JudgeCallRow,
+    ReliabilityRow, QualificationRow, TrustRow, CriterionRow, VerdictRow, FindingRow, LedgerRow,
+)  # fmt: skip
