@@ -71,6 +71,10 @@ class Component(BaseModel):
         """First paragraph of the docstring, on one line."""
         return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
 
+    def inputs(self) -> tuple[Path, ...]:
+        """Files and folders whose bytes decide the result: they enter the keys of this component's cells."""
+        return ()
+
 
 class Generator(Component):
     """Makes synthetic images. `fit` is for generators that the audit itself trains."""

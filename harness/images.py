@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .errors import InputError, Problem
+from .errors import InputError, NotComputable, Problem
 from .neighbours import Pool
 
 Role = Literal["train", "test", "synthetic"]
@@ -124,7 +124,11 @@ class ImageSet:
                 return None
             if isinstance(value, tuple):
                 return tuple(value[i] for i in index)
-            return {k: v[index] for k, v in value.items()} if isinstance(value, dict) else value[index]
+            if isinstance(value, dict):
+                return {k: pick(v) for k, v in value.items()}
+            chosen = value[index]
+            chosen.flags.writeable = False
+            return chosen
 
         per_image = ("images", "ids", "masks", "labels", "concepts", "patients", "groups", "sources", "features")
         unique = len(np.unique(index)) == len(index)
@@ -154,51 +158,92 @@ class ImageSet:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
 class Comparison:
     """What a metric sees: the images that the generator learned from, real images that it did not see, and its output.
 
-    `neighbours` and `within` are cached by the host and shared by every metric that asks; they use the features of the three sets.
+    `features`, `neighbours` and `within` are cached by the host and shared by every metric that asks. A metric that uses these
+    and `n` alone never makes the host copy an image when it resamples.
     """
 
-    train: ImageSet
-    test: ImageSet
-    synthetic: ImageSet
-    pool: Pool | None = field(default=None, repr=False, compare=False)
+    def __init__(self, train: ImageSet, test: ImageSet, synthetic: ImageSet) -> None:
+        self._sides: dict[Role, ImageSet] = {"train": train, "test": test, "synthetic": synthetic}
+        self._rows: dict[Role, np.ndarray | None] = {"train": None, "test": None, "synthetic": None}
+        self._taken: dict[Role, ImageSet] = dict(self._sides)
+        self._pool: Pool | None = None
 
-    @cached_property
-    def _pool(self) -> Pool:
-        if self.pool is not None:
-            return self.pool
-        sides = {"train": self.train, "test": self.test, "synthetic": self.synthetic}
-        missing = [name for name, side in sides.items() if side.features is None]
-        if missing:
-            raise InputError(f"neighbours need features, and {', '.join(missing)} has none: declare needs = frozenset({{'features'}})")
-        return Pool({name: np.asarray(side.features) for name, side in sides.items()})
+    @property
+    def train(self) -> ImageSet:
+        """Real images that the generator learned from."""
+        return self._side("train")
+
+    @property
+    def test(self) -> ImageSet:
+        """Real images that it did not see."""
+        return self._side("test")
+
+    @property
+    def synthetic(self) -> ImageSet:
+        """Its output."""
+        return self._side("synthetic")
+
+    def n(self, role: Role) -> int:
+        """Number of images on one side."""
+        rows = self._rows[role]
+        return len(self._sides[role]) if rows is None else len(rows)
 
     def features(self, role: Role) -> np.ndarray:
-        """(N, F) float64 features of one side, centred on the joint mean of the three sides (distances are unchanged)."""
-        return self._pool.features(role)
+        """(N, F) float64 features of one side as the extractor gave them."""
+        whole = self._sides[role].features
+        if whole is None:
+            raise InputError(f"{role} has no features: declare needs = frozenset({{'features'}})")
+        rows = self._rows[role]
+        return np.asarray(whole if rows is None else whole[rows], dtype=np.float64)
+
+    def centred(self, role: Role) -> np.ndarray:
+        """(N, F) float64 features less a constant vector near the mean of the three sides: the same distances, more digits."""
+        return self._neighbourhood().features(role)
 
     def neighbours(self, of: Role, among: Role, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return Euclidean distances and row indices, both (N_of, k), of the k nearest; an image is not its own neighbour."""
-        return self._pool.neighbours(of, among, k)
+        if k > self.n(among) - (of == among):
+            raise NotComputable(f"needs {k + (of == among)} {among} images for {k} neighbours, got {self.n(among)}")
+        return self._neighbourhood().neighbours(of, among, k)
 
     def within(self, of: Role, among: Role, radii: np.ndarray) -> np.ndarray:
         """Return (N_of,): for each image of `of`, in how many balls round the images of `among` (radii (N_among,)) it lies.
 
         Strictly inside, as in Naeem et al. 2020.
         """
-        return self._pool.within(of, among, radii)
+        return self._neighbourhood().within(of, among, radii)
 
     def take(
         self, train: np.ndarray | None = None, test: np.ndarray | None = None, synthetic: np.ndarray | None = None
     ) -> Comparison:
         """Return the comparison of these rows of each side (None = all); distances already known are reused."""
-        rows = {"train": train, "test": test, "synthetic": synthetic}
-        sides = {name: getattr(self, name) if r is None else getattr(self, name).take(r) for name, r in rows.items()}
-        has_features = all(side.features is not None for side in (self.train, self.test, self.synthetic))
-        return Comparison(**sides, pool=self._pool.take(rows) if has_features else None)
+        part = Comparison.__new__(Comparison)
+        part._sides, part._taken, part._rows = self._sides, {}, {}
+        asked: dict[Role, np.ndarray | None] = {"train": train, "test": test, "synthetic": synthetic}
+        for role, rows in asked.items():
+            old = self._rows[role]
+            new = None if rows is None else (np.flatnonzero(rows) if rows.dtype == bool else np.asarray(rows, dtype=np.int64))
+            part._rows[role] = old if new is None else (new if old is None else old[new])
+        has_features = all(side.features is not None for side in self._sides.values())
+        part._pool = self._neighbourhood().take(dict(asked)) if has_features else None
+        return part
+
+    def _side(self, role: Role) -> ImageSet:
+        rows = self._rows[role]
+        if role not in self._taken:
+            self._taken[role] = self._sides[role] if rows is None else self._sides[role].take(rows)
+        return self._taken[role]
+
+    def _neighbourhood(self) -> Pool:
+        if self._pool is None:
+            missing = [role for role, side in self._sides.items() if side.features is None]
+            if missing:
+                raise InputError(f"{', '.join(missing)} has no features: declare needs = frozenset({{'features'}})")
+            self._pool = Pool({role: np.asarray(side.features) for role, side in self._sides.items()})
+        return self._pool
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ Family = Literal["distance", "coverage", "memorisation", "other"]
 class Record(BaseModel):
     """A frozen row; unknown fields and non-finite numbers are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
     table: ClassVar[str] = ""
 
     @model_validator(mode="after")
@@ -88,6 +88,7 @@ class AuditRow(Record):
     spec: dict[str, Any]
     spec_sha256: str
     plan_sha256: str
+    data_sha256: str
     generator_sha256: str
     harness_version: str
     environment: dict[str, Any]
@@ -403,6 +404,23 @@ class FindingRow(Record):
     evidence: str = ""
 
 
+class PictureRow(Record):
+    """A small greyscale or colour PNG for the dossier. gallery: real, synthetic, or nearest (synthetic image with its nearest
+    training image, `partner`), at `position` 0, 1, ...; value: the number that chose it, where there is one.
+    """
+
+    table = "pictures"
+    cell: str
+    gallery: Literal["real", "synthetic", "nearest"]
+    position: int
+    item: str
+    caption: str
+    value: float | None = None
+    png: bytes
+    partner: str = ""
+    partner_png: bytes | None = None
+
+
 class LedgerRow(Record):
     """One link of the append-only hash chain of an audit store."""
 
@@ -417,5 +435,5 @@ class LedgerRow(Record):
 
 ROWS: tuple[type[Record], ...] = (
     AuditRow, OutcomeRow, ComponentRow, ImageSetRow, PlannedCellRow, CellRow, ScoreRow, CaseScoreRow, RatingRow, JudgeCallRow,
-    ReliabilityRow, QualificationRow, TrustRow, CriterionRow, VerdictRow, FindingRow, LedgerRow,
+    ReliabilityRow, QualificationRow, TrustRow, CriterionRow, VerdictRow, FindingRow, PictureRow, LedgerRow,
 )  # fmt: skip

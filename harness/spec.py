@@ -285,8 +285,8 @@ class AuditSpec(Model):
     purposes: dict[Name, Purpose] = Field(min_length=1)
 
     def plan(self) -> dict[str, Any]:
-        """Return the part that is locked before the first score: everything but free descriptions."""
-        return self.model_dump(mode="json", exclude={"title", "about"})
+        """Return the part that is locked before the first score: everything but the generator and free descriptions."""
+        return self.model_dump(mode="json", exclude={"title", "about", "generator"})
 
     def plan_sha256(self) -> str:
         """Digest of the plan."""

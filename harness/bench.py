@@ -1,0 +1,65 @@
+"""What a cell works with: the audit's components, the arrays of cells that have finished, and seeds. One per process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import datasets
+from .cells import Cache, derive
+from .checks import Parts
+from .components import Context
+from .images import Comparison, ImageSet
+from .specfile import SpecFile
+
+
+@dataclass
+class Bench:
+    """The audit's components and the shelf of finished arrays, opened once per process and lent read-only."""
+
+    file: SpecFile
+    parts: Parts
+    cache: Cache
+    salt: bytes
+    device: str = "cpu"
+    _images: dict[tuple[str, str], ImageSet] = field(default_factory=dict, repr=False)
+    _comparisons: dict[str, Comparison] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def seed(self) -> int:
+        """The audit's seed."""
+        return self.file.spec.seed
+
+    def images(self, key: str, role: str) -> ImageSet:
+        """Return an image set that a cell left: train, validation, test or synthetic."""
+        if (key, role) not in self._images:
+            self._images[key, role] = datasets.open_saved(self.cache.folder(key) / role)
+        return self._images[key, role]
+
+    def array(self, key: str, name: str) -> np.ndarray:
+        """Return an array that a cell left, read-only."""
+        return np.load(self.cache.folder(key) / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+    def comparison(self, arguments: dict[str, Any]) -> Comparison:
+        """Return train, test and synthetic as a cell's arguments name them, with features where an extractor is named."""
+        keys = {"train": arguments["data"], "test": arguments["data"], "synthetic": arguments["sample"]}
+        features = arguments.get("features") or {}
+        name = "|".join([*keys.values(), *features.values()])
+        if name not in self._comparisons:
+            sides = {}
+            for role, key in keys.items():
+                side = self.images(key, role)
+                sides[role] = side.with_features(self.array(features[role], "features")) if features else side
+            # One comparison at a time: its distance matrices are the largest thing in a worker.
+            self._comparisons.clear()
+            self._comparisons[name] = Comparison(**sides)
+        return self._comparisons[name]
+
+    def context(self, workdir: Path, *words: Any, fitted: str | None = None) -> Context:
+        """Return a context whose seed depends on the audit's seed and these words."""
+        folder = self.cache.folder(fitted) / "fitted" if fitted else None
+        return Context(derive(self.seed, *words), workdir, self.device, folder)

@@ -1,0 +1,318 @@
+"""What each chapter of the dossier says, derived from stored rows and the locked plan: rows in, printable facts out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .components import FailureMode
+from .figures import Dose, Span, span
+from .records import (
+    CellRow, CriterionRow, FindingRow, ImageSetRow, LedgerRow, PlannedCellRow, QualificationRow, ScoreRow, VerdictRow,
+)  # fmt: skip
+from .spec import AuditSpec, Criterion, Purpose
+from .wording import STATUSES, counted, listed, number, words
+
+LEAST_PATIENTS = 3
+PANELS = 24
+PANEL_TEXT = 240
+COLUMNS = 9
+TONES = {"met": "good", "not_met": "bad"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A purpose with its verdict and its criteria, numbered P1, P2, ... in the order of the plan."""
+
+    label: str
+    name: str
+    purpose: Purpose
+    verdict: VerdictRow | None
+    criteria: tuple[CriterionRow, ...]
+
+    @property
+    def word(self) -> str:
+        """The verdict; not assessed where the audit ended before one was reached."""
+        return self.verdict.verdict if self.verdict else "not_assessed"
+
+    @property
+    def reason(self) -> str:
+        """One line on why."""
+        return self.verdict.reason if self.verdict else "The audit ended before a verdict was reached."
+
+    @property
+    def conditions(self) -> list[str]:
+        """Conditions under which the verdict holds."""
+        return self.verdict.conditions if self.verdict else []
+
+    def ident(self, criterion: CriterionRow | Criterion | str) -> str:
+        """Return the criterion's id in this dossier, as in P1-C2."""
+        name = criterion if isinstance(criterion, str) else criterion.criterion if isinstance(criterion, CriterionRow) else criterion.id
+        return f"{self.label}-{name}"
+
+    @property
+    def whole(self) -> tuple[CriterionRow, ...]:
+        """The criteria without the rows for single strata or raters, whose ids end in brackets."""
+        return tuple(c for c in self.criteria if "[" not in c.criterion)
+
+    def tally(self) -> list[tuple[str, int]]:
+        """Count criteria by status, in the order of the vocabulary."""
+        counts = Counter(c.status for c in self.whole)
+        return [(status, counts[status]) for status in STATUSES if counts[status]]
+
+    def short(self) -> str:
+        """The reason, or the summary where the reason would fill a panel."""
+        return self.reason if len(self.reason) <= PANEL_TEXT else self.summary()
+
+    def summary(self) -> str:
+        """Say the verdict in one plain sentence."""
+        critical = [c for c in self.whole if c.role == "critical"]
+        met = sum(c.status == "met" for c in critical)
+        failed = sum(c.status == "not_met" for c in critical)
+        of = counted(len(critical), "critical criterion", "critical criteria")
+        all_met = "the one critical criterion is met" if len(critical) == 1 else f"all {len(critical)} critical criteria are met"
+        if self.word == "adequate":
+            return f"The images are adequate for this purpose: {all_met}."
+        if self.word == "adequate_with_conditions":
+            return f"The images are adequate for this purpose under {counted(len(self.conditions), 'condition')}: {all_met}."
+        if self.word == "inadequate":
+            verb = "is" if failed == 1 else "are"
+            return f"The images are not adequate for this purpose: {failed} of {of} {verb} not met, and nothing offsets that."
+        if self.word == "insufficient_evidence":
+            return f"Whether the images are adequate for this purpose is undecided: {met} of {of} met, none shown to fail."
+        return "No verdict was reached for this purpose, and nothing may be concluded for it."
+
+    def changes(self) -> list[str]:
+        """Say what would change the verdict, from the statuses alone."""
+        by = {s: [c for c in self.whole if c.status == s] for s in STATUSES}
+        lines = []
+        if by["not_met"]:
+            lines.append(f"{self._ids(by['not_met'])} not met: the bound most favourable to the item misses the threshold, so more data "
+                         "of the same kind will not help; a changed item under a new plan may.")  # fmt: skip
+        if by["inconclusive"]:
+            n = listed(list(dict.fromkeys(number(c.n) for c in by["inconclusive"] if c.n is not None)))
+            lines.append(f"{self._ids(by['inconclusive'])} inconclusive: the bounds straddle the threshold; "
+                         f"a new plan with a larger n (now {n}) may decide.")  # fmt: skip
+        for c in by["insufficient_n"]:
+            if c.n is not None and c.n_min is not None and c.n < c.n_min:
+                lines.append(f"{self.ident(c)} n below minimum: {c.n_min - c.n:,} more are needed (unit: {c.unit}; now {c.n:,} of {c.n_min:,}).")
+            else:
+                lines.append(f"{self.ident(c)} n below minimum: more independent units or sampling runs are needed.")
+        fixed = (
+            ("unqualified", "a quantity that notices the failure mode on these images at this n, and guards that are met."),
+            ("missing", "the evidence itself; what stopped it is in section 7."),
+            ("invalid", "independent and intact data."),
+            ("post_hoc", "a declaration in a new plan before new data are seen."),
+        )
+        lines += [f"{self._ids(by[s])} {STATUSES[s].lower()}: needed is {what}" for s, what in fixed if by[s]]
+        if not lines and self.word == "insufficient_evidence":
+            lines.append("Every criterion is met, but a rule on the combination of evidence or on deviations is not; section 9 names it.")
+        if not lines and self.word in ("adequate", "adequate_with_conditions"):
+            lines.append("Any validity trigger of section 12 ends the verdict.")
+        return lines or ["Declare and run at least one critical criterion."]
+
+    def _ids(self, rows: Sequence[CriterionRow]) -> str:
+        return listed([self.ident(c) for c in rows])
+
+
+def cases(spec: AuditSpec, criteria: Iterable[CriterionRow], verdicts: Iterable[VerdictRow]) -> list[Case]:
+    """Join purposes, verdicts and criteria, all in the order of the plan."""
+    rows, found = list(criteria), {v.purpose: v for v in verdicts}
+    result = []
+    for k, (name, purpose) in enumerate(spec.purposes.items(), 1):
+        order = {c.id: i for i, c in enumerate(purpose.criteria)}
+        mine = sorted((r for r in rows if r.purpose == name), key=lambda r: (order.get(r.criterion.split("[")[0], len(order)), r.criterion))
+        result.append(Case(f"P{k}", name, purpose, found.get(name), tuple(mine)))
+    return result
+
+
+def whisker_span(row: CriterionRow) -> Span:
+    """Return the stretch of the number line for one criterion: its bounds and its threshold."""
+    return span([row.value, row.ci_low, row.ci_high, row.threshold_low, row.threshold_high], 0.35)
+
+
+@dataclass(frozen=True)
+class Conserved:
+    """Planned cells of a stage and what became of them; planned = ok + not computable + failed + not run."""
+
+    stage: str
+    planned: int
+    ok: int
+    not_computable: int
+    failed: int
+    not_run: int
+
+
+def conservation(planned: Iterable[PlannedCellRow], cells: Iterable[CellRow]) -> list[Conserved]:
+    """Count cells by stage, in the order of the plan, with a last row for all."""
+    plan = {p.key: p.stage for p in planned}
+    status: dict[str, str] = {c.key: c.status for c in cells}
+    rows = []
+    for stage in [*dict.fromkeys(plan.values()), "all"]:
+        keys = [k for k, s in plan.items() if stage in (s, "all")]
+        count = Counter(status.get(k, "not_run") for k in keys)
+        rows.append(Conserved(stage, len(keys), count["ok"], count["not_computable"], count["failed"], count["not_run"]))
+    return rows
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Responses to planted defects: one row per quantity, one column per perturbation."""
+
+    extractor: str
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, tuple[QualificationRow | None, ...]], ...]
+
+
+def heat_maps(rows: Iterable[QualificationRow]) -> list[HeatMap]:
+    """Arrange qualifications by extractor, at most nine perturbations to a map."""
+    rows, maps = list(rows), []
+    for extractor in sorted({r.extractor for r in rows}):
+        mine = [r for r in rows if r.extractor == extractor]
+        found = {(f"{r.component}.{r.quantity}", r.perturbation): r for r in mine}
+        columns = sorted({(r.perturbation, r.failure_mode) for r in mine}, key=lambda c: (c[1], c[0]))
+        for start in range(0, len(columns), COLUMNS):
+            part = tuple(columns[start : start + COLUMNS])
+            body = tuple((q, tuple(found.get((q, p)) for p, _ in part)) for q in dict.fromkeys(q for q, _ in found))
+            maps.append(HeatMap(extractor, part, body))
+    return maps
+
+
+def eligibility(rows: Iterable[QualificationRow], purposes: Sequence[Case]) -> list[tuple[str, dict[str, list[str]], list[str]]]:
+    """Return per failure mode: quantities by outcome (extractors in brackets), and the criteria that claim something about it."""
+    rows = list(rows)
+    claimed = [(m.value, case.ident(c)) for case in purposes for c in case.purpose.criteria for m in c.failure_modes]
+    result = []
+    for mode in dict.fromkeys([*(r.failure_mode for r in rows), *(m for m, _ in claimed)]):
+        columns: dict[str, dict[str, list[str]]] = {"qualified": {}, "conditional": {}, "not_qualified": {}, "reversed": {}}
+        for r in rows:
+            if r.failure_mode == mode and r.outcome is not None:
+                columns[r.outcome].setdefault(f"{r.component}.{r.quantity}", []).append(r.extractor)
+        named = {
+            outcome: [name + (f" ({', '.join(dict.fromkeys(filter(None, by)))})" if any(by) else "") for name, by in found.items()]
+            for outcome, found in columns.items()
+        }
+        result.append((mode, named, list(dict.fromkeys(i for m, i in claimed if m == mode))))
+    return sorted(result, key=lambda r: r[0])
+
+
+def false_alarms(rows: Iterable[QualificationRow]) -> list[QualificationRow]:
+    """Return one row per quantity and extractor, and per distinct null band."""
+    kept: dict[tuple[object, ...], QualificationRow] = {}
+    for r in rows:
+        if r.false_alarm_high is not None:
+            kept.setdefault((r.component, r.quantity, r.extractor, r.null_low, r.null_high, r.false_alarm_high), r)
+    return list(kept.values())
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A quantity against the severity of one planted defect."""
+
+    row: QualificationRow
+    doses: tuple[Dose, ...]
+
+
+def panels(scores: Iterable[ScoreRow], rows: Sequence[QualificationRow], spec: AuditSpec) -> tuple[list[Panel], int]:
+    """Return the dose-response panels to draw, those that a criterion rests on first, and how many there are in all."""
+    values: dict[tuple[str, str, str, str], dict[float, list[ScoreRow]]] = {}
+    for s in scores:
+        if s.stage == "qualify" and s.severity is not None and s.value is not None:
+            values.setdefault((s.component, s.quantity, s.extractor, s.perturbation), {}).setdefault(s.severity, []).append(s)
+    used = {(c.quantity, q) for p in spec.purposes.values() for c in p.criteria for q in c.qualified_by}
+    made = []
+    for r in rows:
+        by = values.get((r.component, r.quantity, r.extractor, r.perturbation), {})
+        doses = tuple(_dose(severity, by[severity]) for severity in sorted(by))
+        if len(doses) >= 2:
+            made.append(Panel(r, doses))
+    made.sort(key=lambda p: (
+        (f"{p.row.component}.{p.row.quantity}", p.row.perturbation) not in used, -abs(p.row.response or 0.0),
+        p.row.component, p.row.quantity, p.row.extractor, p.row.perturbation))  # fmt: skip
+    return made[:PANELS], len(made)
+
+
+def _dose(severity: float, rows: Sequence[ScoreRow]) -> Dose:
+    values = [r.value for r in rows if r.value is not None]
+    ends = [e for r in rows for e in (r.ci_low, r.ci_high) if e is not None] if len(values) == 1 else values
+    mean = sum(values) / len(values)
+    return Dose(severity, mean, min([*ends, mean]), max([*ends, mean]))
+
+
+def overlaps(findings: Iterable[FindingRow], planned: Iterable[PlannedCellRow]) -> list[FindingRow]:
+    """Return the findings of the cells that read and sampled images."""
+    read = {p.key for p in planned if p.stage == "sample"}
+    return [f for f in findings if f.cell in read]
+
+
+def locked(ledger: Sequence[LedgerRow], plan_sha256: str) -> LedgerRow | None:
+    """Return the link that locked this plan: the first that says so, otherwise the first that names it."""
+    mine = [row for row in ledger if row.plan_sha256 == plan_sha256]
+    return next((row for row in mine if "lock" in row.event), mine[0] if mine else None)
+
+
+def limitations(
+    sets: Sequence[ImageSetRow], scores: Sequence[ScoreRow], qualifications: Sequence[QualificationRow], spec: AuditSpec, cells: Conserved
+) -> list[tuple[str, list[str]]]:  # fmt: skip
+    """Say what the method, the data and the numbers cannot show, from stored facts."""
+    modes = sorted({q.failure_mode for q in qualifications})
+    unplanted = [m.value.replace("_", " ") for m in FailureMode if m.value not in modes]
+    structural = [
+        "A qualification holds for the extractor, resolution, preprocessing and n used here; it lapses when any of them changes.",
+        f"Defects of {counted(len(modes), 'kind')} were planted; a quantity that notices them may be blind to others."
+        if modes else "No defect was planted, so no upstream metric is qualified and none supports a claim.",
+        "Planted defects are simple and known; the defects of a generator may be neither.",
+    ]  # fmt: skip
+    if unplanted:
+        structural.append(f"No planted defect stood for {listed(unplanted)}.")
+    unknown = [s.role for s in sets if s.patients is None and s.role != "synthetic"]
+    data = ["The real images are those of section 4; no statement is made for other sites, scanners, populations or periods."]
+    if unknown:
+        data.append(f"Patients are unknown in the {listed(unknown)} images: overlap of patients was not evaluated there, and images "
+                    "stand in for patients wherever values are resampled, which can make intervals too narrow.")  # fmt: skip
+    data += [
+        f"The {s.role} images come from {counted(s.patients, 'patient')}: fewer than {LEAST_PATIENTS} patients give no interval."
+        for s in sets if s.patients is not None and s.patients < LEAST_PATIENTS and s.role != "synthetic"
+    ]  # fmt: skip
+    data += [f"The {s.role} images carry no labels." for s in sets if not s.labels and s.role != "synthetic"]
+    statistical = ["Intervals and bounds express sampling uncertainty only; bias from how cases were selected is not in them."]
+    runs = sum(s.role.startswith("synthetic") for s in sets)
+    if runs == 1:
+        statistical.append("All synthetic images come from one sampling run; variation from run to run is not covered.")
+    results = [s for s in scores if s.repeat is None]
+    blank = sum(s.status != "ok" for s in results)
+    if blank:
+        statistical.append(f"{number(blank)} of {counted(len(results), 'result')} could not be computed; the reasons are in section 7.")
+    bare = sum(s.status == "ok" and s.stage == "measure" and s.ci_low is None and s.ci_high is None for s in results)
+    if bare:
+        statistical.append(f"{counted(bare, 'value')} of section 7 {'has' if bare == 1 else 'have'} no interval and can decide no criterion.")
+    if spec.tasks:
+        statistical.append(f"Each task was trained {spec.tasks.repeats} times per mix; other architectures or recipes may differ.")
+    lost = cells.planned - cells.ok
+    if lost:
+        statistical.append(f"{number(lost)} of {counted(cells.planned, 'planned cell')} gave no result (appendix A).")
+    return [("Method", structural), ("Data", data), ("Statistics", statistical)]
+
+
+def triggers(spec: AuditSpec) -> list[str]:
+    """Return the changes that end a verdict."""
+    return [
+        f"another generator, version, checkpoint or set of options than the {words(spec.generator.name).lower()} of section 3",
+        "another feature extractor, another size, spacing or intensity window of the images",
+        f"another number of synthetic images than {number(spec.samples)}, or images selected after generation",
+        "another population, scanner, site or protocol than that of section 4",
+        "another use, user or mix than the purpose names",
+        "a changed threshold, or guidance that sets one",
+    ]
+
+
+def user_texts(spec: AuditSpec) -> list[tuple[str, str]]:
+    """Return every sentence that the user wrote into the plan, with where it stands."""
+    texts = [("title", spec.title), *((f"about.{k}", str(v)) for k, v in spec.about.items())]
+    for name, p in spec.purposes.items():
+        where = f"purposes.{name}"
+        texts += [(f"{where}.{f}", getattr(p, f)) for f in ("context_of_use", "question", "user", "target_population")]
+        texts += [(f"{where}.not_for", text) for text in p.not_for]
+        texts += [(f"{where}.criteria.{c.id}.{f}", getattr(c, f)) for c in p.criteria for f in ("claim", "because", "one_kind_because")]
+    return texts

@@ -1,0 +1,218 @@
+"""Holds `model.yaml` against the installed components and against itself, before anything runs; every problem at once."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .components import Component, Perturbation
+from .errors import HarnessError, InputError, Problem, SpecError, raise_if
+from .host import Host, Offer
+from .records import Quantity
+from .spec import Criterion, DataSpec, Reference
+from .specfile import SpecFile
+
+STATISTICS = ("percent_agreement", "fleiss_kappa", "krippendorff_alpha", "gwet_ac1")
+LLM_STATISTICS = ("percent_agreement", "cohen_kappa")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component of this audit: built, with who offers it and the digest of the files that it reads."""
+
+    component: Component
+    offer: Offer
+    options: dict[str, Any]
+    files_sha256: str
+
+    @property
+    def name(self) -> str:
+        """The component's name."""
+        return self.offer.name
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What enters a cell's key: never a path of this machine, always the bytes behind it."""
+        offer = self.offer
+        return {"kind": offer.kind, "name": offer.name, "version": offer.version, "options": self.options, "files": self.files_sha256}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Every component of an audit."""
+
+    generator: Part
+    extractors: tuple[Part, ...] = ()
+    metrics: tuple[Part, ...] = ()
+    perturbations: tuple[Part, ...] = ()
+    tasks: tuple[Part, ...] = ()
+    importers: tuple[Part, ...] = ()
+    llm_checks: tuple[Part, ...] = ()
+
+    def all(self) -> Iterator[Part]:
+        """Yield every part."""
+        yield self.generator
+        for group in (self.extractors, self.metrics, self.perturbations, self.tasks, self.importers, self.llm_checks):
+            yield from group
+
+    def quantities(self) -> dict[str, Quantity]:
+        """Return `component.quantity` -> promise for metrics and tasks."""
+        return {f"{part.name}.{q.name}": q for part in (*self.metrics, *self.tasks) for q in part.offer.promises}
+
+
+def assemble(file: SpecFile, host: Host) -> Parts:
+    """Build every component that `model.yaml` names and check that the file can be carried out."""
+    problems: list[Problem] = []
+    spec = file.spec
+
+    def build(kind: str, reference: Reference, *place: str | int) -> Part | None:
+        where = file.where(*place, reference.name)
+        try:
+            component = host.build(kind, reference.name, reference.options, file.base, where)
+            files = digest_inputs(component.inputs(), where)
+        except HarnessError as error:
+            problems.extend(error.problems)
+            return None
+        return Part(component, host.offers[kind, reference.name], dict(reference.options), files)
+
+    def build_all(kind: str, references: Sequence[Reference], *place: str | int) -> tuple[Part, ...]:
+        names = [r.name for r in references]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                problems.append(Problem(f"{name} is listed twice", file.where(*place, index), "list it once"))
+        built = (build(kind, reference, *place, index) for index, reference in enumerate(references))
+        return tuple(part for part in built if part is not None)
+
+    generator = build("generator", spec.generator, "generator")
+    tasks, ratings = spec.tasks, spec.ratings
+    groups = {
+        "extractors": build_all("extractor", spec.extractors, "extractors"),
+        "metrics": build_all("metric", spec.metrics, "metrics"),
+        "perturbations": build_all("perturbation", spec.perturbations, "perturbations"),
+        "tasks": build_all("task", tasks.components if tasks else (), "tasks", "components"),
+        "importers": build_all("rating_importer", ratings.importers if ratings else (), "ratings", "importers"),
+        "llm_checks": build_all("llm_check", ratings.llm_checks if ratings else (), "ratings", "llm_checks"),
+    }
+    raise_if(problems)
+    if generator is None:
+        raise SpecError("the generator cannot be built")
+    parts = Parts(generator, **groups)
+    problems.extend(_needs(file, parts))
+    problems.extend(_doses(file, parts))
+    for purpose, declared in spec.purposes.items():
+        for index, criterion in enumerate(declared.criteria):
+            siblings = [c.id for c in declared.criteria]
+            where = file.where("purposes", purpose, "criteria", index)
+            problems.extend(Problem(f"{criterion.id}: {what}", where, fix) for what, fix in _criterion(criterion, siblings, file, parts))
+    raise_if(problems)
+    return parts
+
+
+def _needs(file: SpecFile, parts: Parts) -> Iterator[Problem]:
+    """Yield what a component needs and the data do not offer."""
+    data = file.spec.data
+    offered = _offered(data) | ({"features"} if parts.extractors else set())
+    how = {"features": "list an extractor under extractors"}
+    for part in parts.all():
+        for need in sorted(part.component.needs - offered):
+            fix = how.get(need, f"say where they are: data: {{{need}: ...}}")
+            yield Problem(f"{part.name} needs {need}, and the data have none", file.where("data"), fix)
+    for purpose, declared in file.spec.purposes.items():
+        for index, criterion in enumerate(declared.criteria):
+            for stratum in criterion.strata:
+                known = {"label", *data.groups}
+                if stratum not in known or (stratum == "label" and data.labels is None):
+                    where = file.where("purposes", purpose, "criteria", index, "strata")
+                    yield Problem(f"{criterion.id}: no stratum is called {stratum!r}", where, f"known: {', '.join(sorted(known))}")
+
+
+def _offered(data: DataSpec) -> set[str]:
+    named = {"labels": data.labels, "masks": data.masks, "patients": data.patients, "concepts": data.concepts or None}
+    return {name for name, value in named.items() if value is not None}
+
+
+def _doses(file: SpecFile, parts: Parts) -> Iterator[Problem]:
+    for index, part in enumerate(parts.perturbations):
+        component = part.component
+        assert isinstance(component, Perturbation)
+        where = file.where("perturbations", index)
+        doses = component.doses
+        if not doses or list(doses) != sorted(set(doses)) or doses[0] <= 0 or doses[-1] > 1:
+            yield Problem(f"{part.name}: doses must rise within (0, 1], got {list(doses)}", where)
+        elif component.dose_of_concern not in doses:
+            yield Problem(f"{part.name}: dose_of_concern {component.dose_of_concern} is not among the doses {list(doses)}", where)
+
+
+def _criterion(criterion: Criterion, siblings: Sequence[str], file: SpecFile, parts: Parts) -> Iterator[tuple[str, str]]:
+    """Yield (what is wrong, what to do) of one criterion."""
+    spec = file.spec
+    words = criterion.quantity.split(".")
+    if words[0] in ("ratings", "llm"):
+        scales = [s.name for s in spec.ratings.scales] if spec.ratings else []
+        known = STATISTICS if words[0] == "ratings" else LLM_STATISTICS
+        if len(words) != 3 or words[1] not in scales or words[2] not in known:
+            yield f"unknown quantity {criterion.quantity!r}", f"{words[0]}.SCALE.STATISTIC with {_list(scales)} and {_list(known)}"
+        return
+    quantities = parts.quantities()
+    promise = quantities.get(criterion.quantity)
+    if promise is None:
+        close = difflib.get_close_matches(criterion.quantity, quantities, n=1, cutoff=0.5) or [
+            name for name in quantities if name.split(".")[1] == words[-1]
+        ]
+        yield f"unknown quantity {criterion.quantity!r}", f"did you mean {close[0]}?" if close else f"known: {_list(quantities)}"
+        return
+    is_task = any(part.name == words[0] for part in parts.tasks)
+    bounds = {"lower": "at_least", "higher": "at_most"}
+    if getattr(criterion, bounds[promise.better]) is not None:
+        yield f"{bounds[promise.better]} contradicts {criterion.quantity}, of which {promise.better} is better", "turn the bound round"
+    if is_task and spec.tasks is not None:
+        if criterion.mix is not None and tuple(criterion.mix) not in {tuple(m) for m in spec.tasks.mixes}:
+            yield f"mix {list(criterion.mix)} is not among tasks.mixes", f"add it, or use one of {[list(m) for m in spec.tasks.mixes]}"
+        if criterion.gain_at_least is not None and (1.0, 0.0) not in {tuple(m) for m in spec.tasks.mixes}:
+            yield "gain_at_least needs the mix [1, 0] to compare with", "add [1, 0] to tasks.mixes"
+    elif criterion.mix is not None or criterion.gain_at_least is not None:
+        yield f"mix and gain_at_least belong to tasks, and {words[0]} is a metric", "use at_least, at_most or between"
+    yield from _references(criterion, siblings, parts, is_task, words[0])
+
+
+def _references(criterion: Criterion, siblings: Sequence[str], parts: Parts, is_task: bool, owner: str) -> Iterator[tuple[str, str]]:
+    extractors = [part.name for part in parts.extractors]
+    uses = not is_task and any("features" in p.component.needs for p in parts.metrics if p.name == owner)
+    if criterion.extractor is not None and (not uses or criterion.extractor not in extractors):
+        yield f"extractor {criterion.extractor!r} is not used by {owner}", _close(criterion.extractor, extractors if uses else [])
+    if uses and criterion.extractor is None and len(extractors) > 1:
+        yield f"{owner} is measured with {len(extractors)} extractors", f"add extractor: one of {_list(extractors)}"
+    perturbations = [part.name for part in parts.perturbations]
+    for name in criterion.qualified_by:
+        if name not in perturbations:
+            yield f"qualified_by names {name!r}, which is not under perturbations", _close(name, perturbations)
+    for guard in criterion.guards:
+        if guard == criterion.id or guard not in siblings:
+            yield f"guard {guard!r} is not another criterion of this purpose", _close(guard, [s for s in siblings if s != criterion.id])
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _close(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"known: {_list(known)}"
+
+
+def digest_inputs(paths: Iterable[Path], where: str = "") -> str:
+    """Return one digest of the bytes of these files and folders; a missing one is an `InputError`."""
+    whole = hashlib.sha256()
+    for path in paths:
+        if not path.exists():
+            raise InputError(Problem(f"there is no {path}", where, "check the path; it is relative to the folder of model.yaml"))
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in files:
+            name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+            with file.open("rb") as stream:
+                whole.update(f"|{name}|{hashlib.file_digest(stream, 'sha256').hexdigest()}".encode())
+    return whole.hexdigest()

@@ -1,0 +1,50 @@
+"""Turns an audit into cells: what will be done, on what, in which order, at what rough cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+from .cells import Cell, Draft
+from .checks import Parts
+from .specfile import SpecFile
+from .stages import evaluate, extract, judge_cell, measure, qualify, rate, sample
+
+STAGES = ("sample", "extract", "qualify", "measure", "evaluate", "rate", "judge")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of an audit in an order in which each follows those that it needs. `final` is false until the images are known."""
+
+    cells: dict[str, Cell]
+    data: str
+    sample: str
+    judge: str
+    final: bool
+
+    def of_stage(self, stage: str) -> list[Cell]:
+        """Return the cells of one stage."""
+        return [cell for cell in self.cells.values() if cell.stage == stage]
+
+
+def draw(file: SpecFile, parts: Parts, salt: bytes, *, synthetic: str | None = None, n_train: int = 500, lock: Mapping[str, Any] | None = None,
+         device: str = "cpu", failed: Set[str] = frozenset(), planned: Set[str] = frozenset(), retry: bool = False) -> Plan:  # fmt: skip
+    """Draw the plan. `synthetic` is the digest of the synthetic images, None while they have not been made.
+
+    n_train sizes the costs. lock: what was locked first under this audit's name, None where this is the first
+    plan. failed, planned: keys of earlier attempts; a failed cell that is tried again gets a new key.
+    """
+    spec = file.spec
+    draft = Draft(spec.seed, device, failed, planned, retry)
+    data = sample.data_cell(draft, spec.data, file.base, salt)
+    made = sample.sample_cell(draft, parts.generator, data, spec.samples)
+    known = synthetic or "to be made"
+    embedded = extract.cells(draft, parts, data, made, known, n_train)
+    qualify.cells(draft, spec, parts, data, embedded, n_train)
+    measure.cells(draft, spec, parts, data, made, known, embedded, n_train)
+    evaluate.cells(draft, spec, parts, data, made, known)
+    rate.cells(draft, spec, parts, data, made, known)
+    judge = judge_cell.cell(draft, spec, lock)
+    return Plan(draft.cells, data, made, judge, synthetic is not None)

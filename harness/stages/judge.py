@@ -1,0 +1,295 @@
+"""Stage judge: rows in, verdicts out; no files, no arrays, no clock. The rules themselves are in `verdicts`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..evidence import Evidence, Judged, judged, memorisation_evaluated, memorisation_signature, unqualified
+from ..records import CriterionRow, CriterionStatus, EvidenceKind, FindingRow, VerdictRow, VerdictWord
+from ..spec import Criterion, Purpose
+from ..verdicts import (
+    STATUS_WORDS,
+    Band,
+    Change,
+    ClaimStatus,
+    DeviationLevel,
+    Standing,
+    changes,
+    claim_status,
+    purpose_verdict,
+    settle,
+    worst,
+)
+
+__all__ = ["Evidence", "Judgement", "Lock", "judge"]
+
+_CLAIM_WORDS: Mapping[ClaimStatus, str] = {"adequate": "supported", "insufficient": "undecided", "inadequate": "not supported"}
+_ONE_RUN = "The run-to-run variation of the generator is not covered: all synthetic images come from one sampling run."
+_OTHER_DATA = "the data are not those of the first lock"
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The purposes of the first plan that was locked under the audit's name, and whether the data are still those."""
+
+    purposes: Mapping[str, Purpose]
+    same_data: bool
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Criteria, verdicts, and what a reader must know of how they came about."""
+
+    criteria: tuple[CriterionRow, ...]
+    verdicts: tuple[VerdictRow, ...]
+    findings: tuple[FindingRow, ...]
+
+
+def judge(purposes: Mapping[str, Purpose], evidence: Evidence, lock: Lock | None, cell: str) -> Judgement:
+    """Judge every criterion of every purpose. lock: None if this plan is the first under its name."""
+    signature = memorisation_signature(purposes, evidence)
+    findings: list[FindingRow] = []
+    if signature:
+        findings.append(FindingRow(cell=cell, severity="adverse", kind="memorisation", text=signature))
+    if lock is not None and not lock.same_data:
+        findings.append(_deviation(cell, "major", f"{_OTHER_DATA}; every criterion is post hoc", ""))
+    if lock is not None:
+        dropped = sorted(set(lock.purposes) - set(purposes))
+        findings += [_deviation(cell, "major", "the purpose was dropped after the plan was locked", name) for name in dropped]
+    benches = [_Bench(name, purpose, evidence, lock, signature, cell) for name, purpose in purposes.items()]
+    return Judgement(
+        tuple(row for bench in benches for row in bench.rows()),
+        tuple(bench.verdict() for bench in benches),
+        (*findings, *(finding for bench in benches for finding in bench.findings())),
+    )
+
+
+def _deviation(cell: str, level: DeviationLevel, text: str, where: str) -> FindingRow:
+    sentence = f"{level.capitalize()} deviation{f' in {where}' if where else ''}: {text}."
+    return FindingRow(
+        cell=cell, severity="adverse" if level == "major" else "note", kind="deviation", text=sentence, evidence=where
+    )
+
+
+class _Bench:
+    """Judges one purpose: each criterion after its guards, then the rules, then the verdict."""
+
+    def __init__(
+        self, name: str, purpose: Purpose, evidence: Evidence, lock: Lock | None, signature: str, cell: str
+    ) -> None:
+        self.name, self.purpose, self.evidence, self.signature, self.cell = name, purpose, evidence, signature, cell
+        self.by_id = {c.id: c for c in purpose.criteria}
+        self.other_data = lock is not None and not lock.same_data
+        self.changes: tuple[Change, ...] = changes(lock.purposes.get(name), purpose) if lock is not None else ()
+        self.done: dict[str, tuple[CriterionRow, ...]] = {}
+
+    def rows(self) -> list[CriterionRow]:
+        """Return one row for each criterion, followed by one for each part that must meet it."""
+        return [row for c in self.purpose.criteria for row in self._judge(c)]
+
+    def _status(self, criterion: Criterion) -> CriterionStatus:
+        return self._judge(criterion)[0].status
+
+    def _judge(self, criterion: Criterion) -> tuple[CriterionRow, ...]:
+        if criterion.id not in self.done:
+            parts = judged(criterion, self.evidence)
+            rows = [self._row(criterion, part) for part in parts]
+            if parts[0].where:
+                rows = [self._whole(rows, parts), *(
+                    row.model_copy(update={"criterion": f"{criterion.id}[{part.where}]"})
+                    for row, part in zip(rows, parts, strict=True)
+                )]  # fmt: skip
+            self.done[criterion.id] = tuple(rows)
+        return self.done[criterion.id]
+
+    def _whole(self, rows: list[CriterionRow], parts: tuple[Judged, ...]) -> CriterionRow:
+        """Each part must meet the criterion, so the worst speaks for all (intersection-union test)."""
+        status = worst(row.status for row in rows)
+        row, part = next((r, p) for r, p in zip(rows, parts, strict=True) if r.status == status)
+        return row.model_copy(update={"adverse": any(r.adverse for r in rows), "reason": f"{part.where}: {row.reason}"})
+
+    def _row(self, criterion: Criterion, part: Judged) -> CriterionRow:
+        band = Band.of(criterion)
+        standing = self._standing(criterion, part)
+        return CriterionRow(
+            cell=self.cell, purpose=self.name, criterion=criterion.id, claim=criterion.claim, role=criterion.role,
+            kind=self.evidence.kind(criterion), quantity=criterion.quantity,
+            extractor=part.extractor or criterion.extractor or "", rule=band.rule(criterion.quantity), value=part.value,
+            ci_low=part.low, ci_high=part.high, threshold=band.words(), threshold_low=band.low, threshold_high=band.high,
+            because=criterion.because, n=part.images if criterion.unit == "image" else part.patients, n_min=criterion.n_min,
+            unit=criterion.unit, status=standing.status, adverse=standing.adverse, reason=standing.reason,
+        )  # fmt: skip
+
+    def _standing(self, criterion: Criterion, part: Judged) -> Standing:
+        decision, sentence = part.decide(Band.of(criterion))
+        breach = next((f for f in self.evidence.findings if f.severity == "breach"), None)
+        post_hoc = next((f"it {c.text}" for c in self.changes if c.criterion == criterion.id and c.post_hoc), "")
+        failed: dict[CriterionStatus, str] = {
+            "missing": part.missing,
+            "invalid": f"the test data are not independent: {breach.text.rstrip('.')}" if breach else "",
+            "post_hoc": _OTHER_DATA if self.other_data else post_hoc,
+            "unqualified": self._unqualified(criterion, part.extractor),
+            "insufficient_n": self._too_few(criterion, part),
+        }
+        return settle({status: reason for status, reason in failed.items() if reason}, decision, sentence)
+
+    def _too_few(self, criterion: Criterion, part: Judged) -> str:
+        n, runs = part.images if criterion.unit == "image" else part.patients, self.evidence.runs
+        if n is None:
+            return f"the number of {criterion.unit}s is not recorded"
+        if n < criterion.n_min:
+            return f"{n} {criterion.unit}s of at least {criterion.n_min}"
+        return f"{runs} sampling runs of at least {criterion.runs_min}" if runs < criterion.runs_min else ""
+
+    def _unqualified(self, criterion: Criterion, extractor: str) -> str:
+        """Return why the quantity, or what guards it, does not let the value count; the quantity comes first."""
+        distance = self.evidence.family(criterion) == "distance"
+        if distance and self.signature:
+            return "rule R5: a signature of memorisation was observed, so distances of this run support nothing"
+        circular = criterion.id in self._guards_of(criterion)
+        met = [] if circular else [self.by_id[g] for g in criterion.guards if g in self.by_id and self._met(g)]
+        guarded = {mode for guard in met for mode in self.evidence.claimed_modes(guard)}
+        reason = unqualified(criterion, extractor, self.evidence, guarded)
+        if reason or circular:
+            return reason or f"its guards lead back to {criterion.id}"
+        for guard in criterion.guards:
+            if guard not in self.by_id:
+                return f"guard {guard} is not a criterion of this purpose"
+            if not self._met(guard):
+                return f"guard {guard} is {STATUS_WORDS[self._status(self.by_id[guard])]}"
+        families = {self.evidence.family(guard) for guard in met}
+        lacking = next((f for f in ("memorisation", "coverage") if distance and f not in families), "")
+        return f"rule R2: a distance needs a met guard on {lacking}" if lacking else ""
+
+    def _met(self, criterion: str) -> bool:
+        return self._status(self.by_id[criterion]) == "met"
+
+    def _guards_of(self, criterion: Criterion) -> set[str]:
+        """Return the guards of a criterion, their guards, and so on."""
+        reached: set[str] = set()
+        ahead = list(criterion.guards)
+        while ahead:
+            guard = ahead.pop()
+            if guard not in reached:
+                reached.add(guard)
+                ahead += self.by_id[guard].guards if guard in self.by_id else ()
+        return reached
+
+    def _claims(self) -> list[list[Criterion]]:
+        """Group the criteria that count by claim, critical claims only: a supportive criterion counts where it is met."""
+        grouped: dict[str, list[Criterion]] = {}
+        for c in self.purpose.criteria:
+            grouped.setdefault(c.claim, [])
+            if c.role == "critical" or self._met(c.id):
+                grouped[c.claim].append(c)
+        return [claim for claim in grouped.values() if any(c.role == "critical" for c in claim)]
+
+    def _broken_r1(self) -> str:
+        if self.purpose.uses_model and not any(
+            c.role == "critical" and self.evidence.kind(c) == "E2" and self.evidence.needs_synthetic(c)
+            for c in self.purpose.criteria
+        ):
+            return "the purpose uses a model, and no critical criterion tests one trained with synthetic images on real ones"
+        return ""
+
+    def _broken_r2(self) -> str:
+        alone = [c for c in self._claims() if all(self.evidence.family(criterion) == "distance" for criterion in c)]
+        return f"the claim of {_ids(alone[0])} rests on distances alone" if alone else ""
+
+    def _broken_r8(self) -> str:
+        for claim in self._claims():
+            kinds: set[EvidenceKind] = {self.evidence.kind(c) for c in claim}
+            if kinds == {"E4"}:
+                return f"the claim of {_ids(claim)} rests on language models alone"
+            if len(kinds) < 2 and not any(c.one_kind_because for c in claim if c.role == "critical"):
+                return f"the claim of {_ids(claim)} rests on one kind of evidence, and no reason is given"
+        return ""
+
+    def _conditions(self) -> list[str]:
+        found = []
+        for c in self.purpose.criteria:
+            row = self._judge(c)[0]
+            if row.role == "supportive" and row.status != "met":
+                found.append(f"Supportive criterion {c.id} is {STATUS_WORDS[row.status]}: {row.reason}.")
+        if self.evidence.runs == 1 and any(self.evidence.needs_synthetic(c) for c in self.purpose.criteria):
+            found.append(_ONE_RUN)
+        found += [f"Minor deviation: {_where(c)}{c.text}." for c in self.changes if c.level == "minor"]
+        found += [f"Open adverse finding: {f.text}" for f in self.evidence.findings if f.severity == "adverse"]
+        return [*found, f"Open adverse finding: {self.signature}"] if self.signature else found
+
+    def _level(self) -> DeviationLevel:
+        levels = {c.level for c in self.changes}
+        return "major" if self.other_data or "major" in levels else "minor" if levels else "none"
+
+    def verdict(self) -> VerdictRow:
+        """Return the verdict with the rules in the order in which they were applied."""
+        claims = [[c for c in claim if c.role == "critical"] for claim in self._claims()]
+        statuses = [[self._status(c) for c in claim] for claim in claims]
+        checks = {"R1": self._broken_r1(), "R2": self._broken_r2(), "R8": self._broken_r8()}
+        broken = [f"{rule} is broken: {problem}" for rule, problem in checks.items() if problem]
+        conditions, level = self._conditions(), self._level()
+        word = purpose_verdict(statuses, not broken, level, bool(conditions))
+        lines = [
+            f"Critical claim of {_ids(claim)}: {_CLAIM_WORDS[claim_status(group)]} "
+            f"({', '.join(f'{c.id} {STATUS_WORDS[s]}' for c, s in zip(claim, group, strict=True))})."
+            for claim, group in zip(claims, statuses, strict=True)
+        ] or ["No critical criterion is declared."]
+        lines += [f"Rule {rule} {f'is broken: {problem}' if problem else 'holds'}." for rule, problem in checks.items()]
+        if memorisation_evaluated(self.evidence):
+            lines.append(f"Rule R5: {'a' if self.signature else 'no'} signature of memorisation was observed.")
+        else:
+            lines.append("Rule R5 was not evaluated: it needs a memorisation quantity and a distance.")
+        lines.append(f"Deviations from the first lock: {level}.")
+        lines.append(f"Conditions: {len(conditions)}.")
+        return VerdictRow(
+            cell=self.cell, purpose=self.name, context_of_use=self.purpose.context_of_use, verdict=word,
+            conditions=conditions if word == "adequate_with_conditions" else [], rules=lines,
+            reason=self._reason(word, claims, broken, len(conditions)),
+        )  # fmt: skip
+
+    def _reason(self, word: VerdictWord, claims: list[list[Criterion]], broken: list[str], conditions: int) -> str:
+        rows = [self._judge(c)[0] for claim in claims for c in claim]
+        bad = [r for r in rows if r.status == "not_met"] or [r for r in rows if r.status != "met"]
+        named = "; ".join(f"{r.criterion} is {STATUS_WORDS[r.status]}: {r.reason}" for r in bad)
+        if word == "not_assessed":
+            return f"No critical criterion has a result: {named}." if rows else "No critical criterion is declared."
+        if word == "inadequate":
+            return f"A critical claim is not supported: {named}."
+        total = f"{len(claims)} critical claim{'s are' if len(claims) > 1 else ' is'} supported"
+        if word == "insufficient_evidence":
+            if bad:
+                return f"A critical claim is undecided: {named}."
+            return f"{total}, but {'; '.join(broken) if broken else 'the plan was changed after it was locked'}."
+        if word == "adequate_with_conditions":
+            return f"{total}, under {conditions} condition{'s' if conditions > 1 else ''}."
+        return f"{total}, and no condition is open."
+
+    def findings(self) -> list[FindingRow]:
+        """Return deviations, values that speak against a criterion behind a failed precondition, and kinds that disagree."""
+        found = [_deviation(self.cell, c.level, f"{_where(c)}{c.text}", self.name) for c in self.changes]
+        for c in self.purpose.criteria:
+            rows = self._judge(c)
+            for row in rows[1:] or rows:
+                if row.adverse:
+                    text, at = f"is {STATUS_WORDS[row.status]}: {row.reason}.", f"{self.name}/{row.criterion}"
+                    text = f"Criterion {row.criterion} of {self.name} {text}"
+                    found.append(FindingRow(cell=self.cell, severity="adverse", kind="adverse_value", text=text, evidence=at))
+        for shared in dict.fromkeys(c.claim for c in self.purpose.criteria):
+            claim = [c for c in self.purpose.criteria if c.claim == shared]
+            met, unmet = (
+                sorted({self.evidence.kind(c) for c in claim if self._status(c) == status}) for status in ("met", "not_met")
+            )
+            if met and unmet and met != unmet:
+                text = f"Kinds of evidence disagree on the claim of {_ids(claim)} of {self.name}: "
+                text += f"{', '.join(met)} met, {', '.join(unmet)} not met."
+                found.append(FindingRow(cell=self.cell, severity="warning", kind="disagreement", text=text, evidence=self.name))
+        return found
+
+
+def _ids(claim: list[Criterion]) -> str:
+    return ", ".join(c.id for c in claim)
+
+
+def _where(change: Change) -> str:
+    return f"{change.criterion} " if change.criterion else ""

@@ -1,0 +1,57 @@
+"""The judge as a cell: gathers the rows of the finished cells and stores what `judge` makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..bench import Bench
+from ..cells import Cell, Draft
+from ..components import Perturbation
+from ..evidence import Evidence
+from ..records import CellStatus, FindingRow, QualificationRow, Record, ReliabilityRow, ScoreRow
+from ..spec import AuditSpec, Purpose
+from .judge import Lock, judge
+
+
+def cell(draft: Draft, spec: AuditSpec, lock: Mapping[str, Any] | None) -> str:
+    """Add the judge, after everything else. lock: purposes of the first lock and whether the data are still the same."""
+    before = [key for key, other in draft.cells.items() if other.stage != "extract"]
+    purposes = {name: purpose.model_dump(mode="json") for name, purpose in spec.purposes.items()}
+    arguments = {"cells": before, "purposes": purposes, "lock": lock}
+    return draft.add("judge", "verdicts", "judge every criterion", "judge_cell.run", arguments, None, before, 1)
+
+
+def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Judge the purposes on the rows of all cells, failed ones included."""
+    results = [bench.cache.load(key) for key in cell.arguments["cells"]]
+    rows = [row for result in results if result for row in result.rows]
+    parts, locked = bench.parts, cell.arguments["lock"]
+    evidence = Evidence(
+        scores=tuple(r for r in rows if isinstance(r, ScoreRow) and r.stage in ("measure", "evaluate")),
+        qualifications=tuple(r for r in rows if isinstance(r, QualificationRow)),
+        reliability=tuple(r for r in rows if isinstance(r, ReliabilityRow)),
+        findings=tuple(r for r in rows if isinstance(r, FindingRow)),
+        quantities=parts.quantities(),
+        kinds={
+            f"{part.name}.{q.name}": kind for group, kind in ((parts.metrics, "E1"), (parts.tasks, "E2")) for part in group
+            for q in part.offer.promises
+        },
+        runs=1,
+        failure_modes={
+            p.name: p.component.failure_mode for p in parts.perturbations if isinstance(p.component, Perturbation)
+        },
+    )  # fmt: skip
+    lock = None
+    if locked is not None:
+        lock = Lock({name: Purpose.model_validate(body) for name, body in locked["purposes"].items()}, locked["same_data"])
+    judgement = judge(bench.file.spec.purposes, evidence, lock, cell.key)
+    yield from judgement.criteria
+    yield from judgement.verdicts
+    yield from judgement.findings
+
+
+def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:
+    """Leave no row: an audit whose judge failed has no verdict."""
+    yield from ()

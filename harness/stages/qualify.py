@@ -1,0 +1,163 @@
+"""Finds out which metric notices which defect on the user's own real images, before any of them is believed.
+
+Real training images are split by patient into an anchor, which plays the training set, and a probe, which plays the synthetic
+one. Null splits are fresh random splits without a defect; replicates draw half of a planted probe. Both see the same number of
+images. Replicates at one dose share one or a few planted probes (the fault seeds), so their spread is conditional on these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bench import Bench
+from ..cells import Cell, Draft, derive
+from ..checks import Parts
+from ..components import Context, Metric, Perturbation
+from ..errors import NotComputable
+from ..images import Comparison, ImageSet
+from ..records import CellStatus, Quantity, QualificationRow, Record, ScoreRow
+from ..spec import AuditSpec
+from ..statistics.trends import qualify as judge_response
+from .asking import ask
+from .battery import by_patient, draw, halves, planted, split_seed
+from .extract import Embedded, planted_cell
+
+LEAST_IMAGES = 20
+EVALUATIONS_PER_SECOND = 60.0
+
+
+def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, embedded: dict[str, Embedded], n: int) -> list[str]:
+    """Add the planted images and the battery of every metric, extractor and perturbation."""
+    keys = []
+    for p, defect in enumerate(parts.perturbations):
+        assert isinstance(defect.component, Perturbation)
+        doses = defect.component.doses
+        pools: dict[str, dict[str, list[str]]] = {"": {}}
+        for e, extractor in enumerate(parts.extractors):
+            fitted = embedded[extractor.name].fitted
+            pools[extractor.name] = {
+                f"{dose:g}": [planted_cell(draft, parts, e, p, dose, fault, data, fitted) for fault in range(spec.qualification.fault_seeds)]
+                for dose in doses
+            }
+        for m, metric in enumerate(parts.metrics):
+            uses = "features" in metric.component.needs
+            for name in [x.name for x in parts.extractors] if uses else [""]:
+                features = {role: embedded[name].roles[role] for role in ("train", "test")} if uses else {}
+                size = spec.qualification.model_dump()
+                arguments = {"metric": m, "perturbation": p, "extractor": name, "data": data, "features": features,
+                             "planted": pools[name] if uses else {}, "size": size}  # fmt: skip
+                needs = [data, *features.values(), *(key for group in arguments["planted"].values() for key in group)]
+                evaluations = size["null_splits"] + size["replicates"] * (len(doses) + 1)
+                title = f"{metric.name} on {defect.name}" + (f", {name}" if name else "")
+                identity = [metric.identity, defect.identity]
+                seconds = evaluations / EVALUATIONS_PER_SECOND * (n / 300) ** 2
+                keys.append(draft.add("qualify", metric.name, title, "qualify.battery", arguments, identity, needs, seconds))
+    return keys
+
+
+def battery(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Measure null splits and planted doses with one metric; decide for each quantity whether it noticed."""
+    arguments = cell.arguments
+    part, defect = bench.parts.metrics[arguments["metric"]], bench.parts.perturbations[arguments["perturbation"]]
+    metric, size = part.component, arguments["size"]
+    assert isinstance(metric, Metric)
+    assert isinstance(defect.component, Perturbation)
+    real, test = _side(bench, arguments, "train"), _side(bench, arguments, "test")
+    faults = range(size["fault_seeds"])
+    splits = [halves(real.units, split_seed(bench, fault)) for fault in faults]
+    pools = {
+        (dose, fault): _planted(bench, arguments, defect, dose, fault, folder) for dose in defect.component.doses for fault in faults
+    }
+    n = min(min(len(probe) for _, probe in splits) // 2, min(len(pool) for pool in pools.values()))
+    if n < LEAST_IMAGES:
+        raise NotComputable(f"needs at least {LEAST_IMAGES} images in a resampled probe, got {n}")
+
+    def context(*words: Any) -> Context:
+        return Context(derive(bench.seed, part.name, part.offer.version, "qualify", *words), folder, bench.device)
+
+    null: dict[str, list[float]] = {q.name: [] for q in metric.quantities}
+    whole = Comparison(real, test, real)
+    anchor_n = min(len(anchor) for anchor, _ in splits)
+    for repeat in range(size["null_splits"]):
+        rng = np.random.default_rng(derive(bench.seed, "null split", repeat))
+        probe, anchor = _two(real.units, n, anchor_n, rng)
+        for name, value in ask(metric, whole.take(train=anchor, synthetic=probe), context("null", repeat)).items():
+            null[name].append(value)
+    doses: dict[float, dict[str, list[float]]] = {}
+    for dose in (0.0, *defect.component.doses):
+        doses[dose] = {q.name: [] for q in metric.quantities}
+        for fault in faults:
+            anchor, probe = splits[fault]
+            pool = real.take(probe) if dose == 0 else pools[dose, fault]
+            comparison = Comparison(real.take(anchor), test, pool)
+            for repeat in range(fault, size["replicates"], len(faults)):
+                rng = np.random.default_rng(derive(bench.seed, "replicate", repeat))
+                rows = draw(pool.units, n, rng)
+                for name, value in ask(metric, comparison.take(synthetic=rows), context(dose, repeat)).items():
+                    doses[dose][name].append(value)
+    for quantity in metric.quantities:
+        yield from _scores(cell, part.name, quantity, defect.name, null[quantity.name], doses, n)
+        yield _qualification(cell, part.name, quantity, defect.component, defect.name, null[quantity.name], doses, n)
+
+
+def _side(bench: Bench, arguments: Any, role: str) -> ImageSet:
+    images = bench.images(arguments["data"], role)
+    return images.with_features(bench.array(arguments["features"][role], "features")) if arguments["features"] else images
+
+
+def _planted(bench: Bench, arguments: Any, defect: Any, dose: float, fault: int, folder: Path) -> ImageSet:
+    """Return the planted probe: with stored features where the metric uses them, made again where it looks at pixels."""
+    images = planted(bench, arguments["data"], defect, dose, fault, folder)
+    if not arguments["features"]:
+        return images
+    return images.with_features(bench.array(arguments["planted"][f"{dose:g}"][fault], "features"))
+
+
+def _two(units: np.ndarray, n: int, m: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return n rows and m rows of different patients."""
+    sorted_rows = by_patient(units, rng)
+    first = sorted_rows[:n]
+    rest = sorted_rows[n:][~np.isin(units[sorted_rows[n:]], units[first])]
+    return np.sort(first), np.sort(rest[:m])
+
+
+def _scores(cell: Cell, component: str, quantity: Quantity, perturbation: str, null: list[float],
+            doses: dict[float, dict[str, list[float]]], n: int) -> Iterator[ScoreRow]:  # fmt: skip
+    common = {"cell": cell.key, "component": component, "quantity": quantity.name, "extractor": cell.arguments["extractor"],
+              "perturbation": perturbation, "n": n, "unit": quantity.unit, "better": quantity.better}  # fmt: skip
+    for repeat, value in enumerate(null):
+        yield ScoreRow(**common, stage="null", severity=0.0, repeat=repeat, value=value)
+    for dose, values in doses.items():
+        for repeat, value in enumerate(values[quantity.name]):
+            yield ScoreRow(**common, stage="qualify", severity=dose, repeat=repeat, value=value)
+
+
+def _qualification(cell: Cell, component: str, quantity: Quantity, defect: Perturbation, perturbation: str, null: list[float],
+                   doses: dict[float, dict[str, list[float]]], n: int) -> QualificationRow:  # fmt: skip
+    values = {dose: np.array(found[quantity.name]) for dose, found in doses.items()}
+    worse = "higher" if quantity.better == "lower" else "lower"
+    found = judge_response(np.array(null), values, defect.dose_of_concern, worse)
+    return QualificationRow(
+        cell=cell.key, component=component, quantity=quantity.name, extractor=cell.arguments["extractor"], perturbation=perturbation,
+        failure_mode=defect.failure_mode, n=n, dose_of_concern=defect.dose_of_concern, dose_reason=defect.because,
+        replicates=len(values[defect.dose_of_concern]), null_splits=len(null), null_low=found.null_low, null_high=found.null_high,
+        response=found.response, trend_p=found.trend_p, power=found.power, power_low=found.power_low,
+        false_alarm_high=found.false_alarm_high, detected_at=found.detected_at, outcome=found.outcome, reason=found.reason,
+    )  # fmt: skip
+
+
+def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:
+    """Say for each quantity that it could not be tested, and why."""
+    part, defect = bench.parts.metrics[cell.arguments["metric"]], bench.parts.perturbations[cell.arguments["perturbation"]]
+    assert isinstance(defect.component, Perturbation)
+    for quantity in part.offer.promises:
+        yield QualificationRow(
+            cell=cell.key, component=part.name, quantity=quantity.name, extractor=cell.arguments["extractor"],
+            perturbation=defect.name, failure_mode=defect.component.failure_mode, n=None,
+            dose_of_concern=defect.component.dose_of_concern, dose_reason=defect.component.because, outcome=None,
+            reason=f"not tested: {reason}",
+        )  # fmt: skip

@@ -1,0 +1,206 @@
+"""Collects the ratings of experts and language models, and says how far they agree: experts first, then model against experts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bench import Bench
+from ..cells import Cell, Draft, derive
+from ..checks import Parts
+from ..components import LLMCheck, RatingImporter
+from ..errors import HarnessError, NotComputable, Problem
+from ..records import CellStatus, FindingRow, JudgeCallRow, Rating, RatingRow, Record, ReliabilityRow, Scale
+from ..spec import AuditSpec
+from ..statistics import agreement
+from ..statistics.votes import majority_vote
+
+FEW_ITEMS = 20
+
+
+def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, sample: str, synthetic: str) -> list[str]:
+    """Add one cell per importer and LLM check, and one per scale for the agreement among them."""
+    if spec.ratings is None:
+        return []
+    scales = [scale.model_dump(mode="json") for scale in spec.ratings.scales]
+    read = []
+    for i, importer in enumerate(parts.importers):
+        arguments = {"importer": i, "scales": scales}
+        read.append(draft.add("rate", importer.name, f"ratings from {importer.name}", "rate.read", arguments, importer.identity))
+    asked = []
+    for i, check in enumerate(parts.llm_checks):
+        arguments = {"check": i, "scales": scales, "data": data, "sample": sample, "sha256": synthetic, "read": read}
+        asked.append(draft.add("rate", check.name, f"ratings by {check.name}", "rate.ask", arguments, check.identity, [data, sample], 5))
+    for scale in scales:
+        arguments = {"scale": scale, "ratings": [*read, *asked]}
+        draft.add("rate", "agreement", f"agreement on {scale['name']}", "rate.agree", arguments, None, [*read, *asked], 3)
+    return [*read, *asked]
+
+
+def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Read the ratings of one importer."""
+    part = bench.parts.importers[cell.arguments["importer"]]
+    assert isinstance(part.component, RatingImporter)
+    context = bench.context(folder, "read", part.name, part.offer.version)
+    yield from _rows(cell, part.component.read(context), cell.arguments["scales"])
+
+
+def ask(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Ask a model about the images that experts rated; about every synthetic image where no expert rated any."""
+    arguments = cell.arguments
+    part = bench.parts.llm_checks[arguments["check"]]
+    assert isinstance(part.component, LLMCheck)
+    rated = {row.item for row in _ratings(bench, arguments["read"])}
+    context = bench.context(folder, "ask", part.name, part.offer.version)
+    scales = tuple(Scale.model_validate(scale) for scale in arguments["scales"])
+    sets = (bench.images(arguments["sample"], "synthetic"), bench.images(arguments["data"], "test"), bench.images(arguments["data"], "train"))
+    ratings: list[Rating] = []
+    for images in sets:
+        rows = [row for row, item in enumerate(images.ids) if item in rated]
+        if rows:
+            ratings.extend(part.component.rate(images.take(rows), scales, context))
+    if not ratings:
+        ratings.extend(part.component.rate(sets[0], scales, context))
+    for rating in ratings:
+        digest = hashlib.sha256(repr(rating.value).encode()).hexdigest()
+        question = next((s.question for s in scales if s.name == rating.scale), "")
+        prompt = hashlib.sha256(question.encode()).hexdigest()
+        yield JudgeCallRow(cell=cell.key, item=rating.item, model=rating.rater, prompt_sha256=prompt, reply_sha256=digest, tokens=None,
+                           seconds=rating.seconds, status=rating.status, reason=rating.reason)  # fmt: skip
+    yield from _rows(cell, ratings, arguments["scales"])
+
+
+def agree(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Yield the agreement statistics of one scale, with intervals over items; the raters are taken as given."""
+    scale = Scale.model_validate(cell.arguments["scale"])
+    rows = [r for r in _ratings(bench, cell.arguments["ratings"]) if r.scale == scale.name and r.status == "ok"]
+    if not rows:
+        raise NotComputable(f"no usable rating on the scale {scale.name}")
+    rng_seed = derive(bench.seed, "agreement", scale.name)
+    experts = [r for r in rows if r.rater_kind == "expert"]
+    if scale.level == "interval":
+        if experts:
+            yield from _interval_scale(cell, scale, experts, rng_seed)
+        return
+    categories = scale.categories or tuple(sorted({_word(r) for r in rows}))
+    if not scale.categories:
+        yield FindingRow(cell=cell.key, severity="note", kind="undeclared_categories", text=f"The categories of the scale {scale.name} are "
+                         f"those that occur ({', '.join(categories)}); chance-corrected statistics depend on the declared ones.")  # fmt: skip
+    codes, items, raters = _table(experts, categories)
+    level = "ordinal" if scale.level == "ordinal" else "nominal"
+    q = len(categories)
+    statistics: dict[str, Callable[[np.ndarray], agreement.Agreement]] = {
+        "percent_agreement": lambda c: agreement.percent_agreement(c, q),
+        "fleiss_kappa": lambda c: agreement.fleiss_kappa(c, q),
+        "krippendorff_alpha": lambda c: agreement.krippendorff_alpha(c, q, level),
+        "gwet_ac1": lambda c: agreement.gwet_ac(c, q),
+    }
+    if len(items):
+        for name, statistic in statistics.items():
+            yield _reliability(cell, scale.name, "experts", name, statistic, codes, len(raters), rng_seed)
+    majority = dict(zip(items, majority_vote(codes, q).codes, strict=True)) if len(items) else {}
+    for model in sorted({r.rater for r in rows if r.rater_kind == "llm"}):
+        answers = {r.item: categories.index(_word(r)) for r in rows if r.rater == model and _word(r) in categories}
+        both = sorted(item for item in answers if majority.get(item, -1) >= 0)
+        table = np.array([[majority[item], answers[item]] for item in both], dtype=np.int64).reshape(-1, 2)
+        for name, against in (("percent_agreement", partial(agreement.percent_agreement, categories=q)),
+                              ("cohen_kappa", partial(agreement.cohen_kappa, categories=q))):  # fmt: skip
+            yield _reliability(cell, scale.name, f"llm {model} against expert majority", name, against, table, 2, rng_seed)
+
+
+def _interval_scale(cell: Cell, scale: Scale, experts: list[RatingRow], seed: int) -> Iterator[Record]:
+    items, raters = sorted({r.item for r in experts}), sorted({r.rater for r in experts})
+    values = np.full((len(items), len(raters)), np.nan)
+    for row in experts:
+        values[items.index(row.item), raters.index(row.rater)] = np.nan if row.value is None else row.value
+    yield _reliability(cell, scale.name, "experts", "krippendorff_alpha", lambda v: agreement.krippendorff_alpha(v, None, "interval"),
+                       values, len(raters), seed)  # fmt: skip
+
+
+def _reliability(cell: Cell, scale: str, subset: str, name: str, statistic: Callable[[np.ndarray], agreement.Agreement],
+                 table: np.ndarray, raters: int, seed: int) -> ReliabilityRow:  # fmt: skip
+    base: dict[str, Any] = {"cell": cell.key, "scale": scale, "subset": subset, "statistic": name, "n_items": len(table),
+                            "n_raters": raters, "seed": seed}  # fmt: skip
+    found = statistic(table)
+    if found.value is None:
+        return ReliabilityRow(**base, value=None, status=found.status, reason=found.reason)
+    low = 0.0 if name in agreement.FROM_ZERO else -1.0
+    answer = agreement.agreement_interval(statistic, table, np.random.default_rng(seed), low)
+    notes = [answer.note, found.reason, f"fewer than {FEW_ITEMS} items: the interval is optimistic" if len(table) < FEW_ITEMS else ""]
+    note = "; ".join(n for n in notes if n)
+    if answer.interval is None:
+        return ReliabilityRow(**base, value=found.value, ci_method=f"no interval: {note}")
+    got = answer.interval
+    return ReliabilityRow(
+        **base, value=found.value, ci_low=got.low, ci_high=got.high, bound_low=got.bound_low, bound_high=got.bound_high,
+        ci_method=f"{got.method}; {note}" if note else got.method, level=got.level,
+    )  # fmt: skip
+
+
+def _table(rows: list[RatingRow], categories: tuple[str, ...]) -> tuple[np.ndarray, list[str], list[str]]:
+    """Return codes (items, raters), -1 = missing, with the items and raters; the first occasion of each rater counts."""
+    items, raters = sorted({r.item for r in rows}), sorted({r.rater for r in rows})
+    codes = np.full((len(items), len(raters)), agreement.MISSING)
+    place = {item: i for i, item in enumerate(items)}
+    for row in sorted(rows, key=lambda r: r.occasion, reverse=True):
+        codes[place[row.item], raters.index(row.rater)] = categories.index(_word(row))
+    return codes, items, raters
+
+
+def _word(row: RatingRow) -> str:
+    if row.text is not None:
+        return row.text
+    return "" if row.value is None else _number(row.value)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _ratings(bench: Bench, keys: Iterable[str]) -> list[RatingRow]:
+    results = [bench.cache.load(key) for key in keys]
+    return [row for result in results if result for row in result.rows if isinstance(row, RatingRow)]
+
+
+def _rows(cell: Cell, ratings: Iterable[Rating], declared: list[Any]) -> Iterator[RatingRow]:
+    """Yield ratings as rows; one outside its scale's categories is kept and marked unusable."""
+    scales = {scale["name"]: scale for scale in declared}
+    seen: dict[tuple[str, str, str, str], str] = {}
+    for rating in ratings:
+        if rating.scale not in scales:
+            continue
+        scale = scales[rating.scale]
+        key = (rating.item, rating.rater, rating.scale, rating.occasion)
+        if key in seen:
+            raise HarnessError(Problem(f"{rating.rater} rated {rating.item} twice on {rating.scale}: {seen[key]}", rating.source,
+                                       "keep one rating, or give them different occasions"))  # fmt: skip
+        seen[key] = rating.source
+        value, status, reason = rating.value, rating.status, rating.reason
+        number = float(value) if isinstance(value, int | float) else None
+        text = value if isinstance(value, str) else None
+        if scale["level"] == "interval" and text is not None:
+            try:
+                number, text = float(text), None
+            except ValueError:
+                status, reason = "unusable", f"{text!r} is not a number"
+        elif status == "ok" and scale["categories"]:
+            word = text if text is not None else (_number(number) if number is not None else "")
+            if word not in scale["categories"]:
+                status, reason = "unusable", f"{word!r} is not among the declared categories"
+        yield RatingRow(
+            cell=cell.key, item=rating.item, rater=rating.rater, rater_kind=rating.rater_kind, scale=rating.scale, value=number,
+            text=text, status=status, reason=reason, occasion=rating.occasion, seconds=rating.seconds, source=rating.source,
+        )  # fmt: skip
+
+
+def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:
+    """Say for a scale without ratings that its agreement is not known; importers say it in their cell."""
+    if cell.component == "agreement":
+        for name in ("percent_agreement", "fleiss_kappa", "krippendorff_alpha", "gwet_ac1"):
+            yield ReliabilityRow(cell=cell.key, scale=cell.arguments["scale"]["name"], subset="experts", statistic=name, value=None,
+                                 n_items=0, n_raters=0, status=status, reason=reason)  # fmt: skip

@@ -1,0 +1,153 @@
+"""Reads the real images, asks the generator for its own, and looks for what one arm should not share with another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import datasets
+from ..bench import Bench
+from ..cells import Cell, Draft, derive
+from ..checks import Part
+from ..components import Generator
+from ..errors import InputError, NotComputable
+from ..host import resolve
+from ..images import ImageSet, Request
+from ..pictures import gallery
+from ..records import CellStatus, FindingRow, ImageSetRow, Record
+from ..spec import DataSpec, Layout, digest
+
+REAL = ("train", "validation", "test")
+SHOWN = 24
+
+
+def folders(data: DataSpec, base: Path) -> dict[str, Path]:
+    """Return the folder of each real arm that `model.yaml` names."""
+    named = {"train": data.train, "test": data.test, "validation": data.validation}
+    return {role: resolve(text, base) for role, text in named.items() if text is not None}
+
+
+def data_cell(draft: Draft, data: DataSpec, base: Path, salt: bytes) -> str:
+    """Add the cell that reads the real images; its key covers their bytes, not where they lie."""
+    files = {role: datasets.digest_files(folder, data) for role, folder in folders(data, base).items()}
+    rules = data.model_dump(mode="json", exclude={"train", "test", "validation"})
+    arguments = {"files": files, "rules": digest(rules), "salt": digest(salt.hex())}
+    return draft.add("sample", "data", "read the real images", "sample.read", arguments, None, seconds=5)
+
+
+def sample_cell(draft: Draft, generator: Part, data: str, n: int) -> str:
+    """Add the cell that asks the generator for `n` images."""
+    arguments = {"data": data, "n": n}
+    return draft.add("sample", generator.name, f"{n} images from {generator.name}", "sample.generate", arguments,
+                     generator.identity, [data], seconds=30)  # fmt: skip
+
+
+def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Read, preprocess and check the real arms; leave them as train, validation and test."""
+    data, base = bench.file.spec.data, bench.file.base
+    preprocessing = datasets.fit_preprocessing(data, base, bench.salt)
+    (folder / "preprocessing.json").write_text(preprocessing.to_json(), encoding="utf-8")
+    sets: dict[str, ImageSet] = {}
+    for role, path in folders(data, base).items():
+        loaded = datasets.load(
+            data, path, data, preprocessing, role=role, salt=bench.salt, seed=derive(bench.seed, "patches", role), origin="real"
+        )
+        sets[role] = loaded.images
+        yield from _notes(cell, role, loaded.notes)
+    for role in [r for r in sets if r != "train"]:
+        for overlap in datasets.overlaps(sets["train"], sets[role]):
+            severity = "breach" if role == "test" else "warning"
+            yield FindingRow(cell=cell.key, severity=severity, kind=overlap.kind, text=overlap.text.replace("the test", f"the {role}"),
+                             evidence=overlap.evidence)  # fmt: skip
+    for role, images in sets.items():
+        datasets.save(images, folder / role)
+        yield _row(cell, role, images, preprocessing)
+    yield from gallery(cell.key, "real", sets["train"], SHOWN, derive(bench.seed, "gallery", "real"))
+
+
+def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Ask the generator for images and bring them through the preprocessing of the real ones."""
+    spec, generator = bench.file.spec, bench.parts.generator.component
+    assert isinstance(generator, Generator)
+    train = bench.images(cell.arguments["data"], "train")
+    n = cell.arguments["n"]
+    workdir = folder / "work"
+    workdir.mkdir()
+    context = bench.context(workdir, "sample", bench.parts.generator.name, bench.parts.generator.offer.version, 0)
+    if type(generator).fit is not Generator.fit:
+        generator.fit(train, context)
+    answer = generator.sample(Request(n, labels=_labels(train, n, derive(bench.seed, "labels"))), context)
+    preprocessing = datasets.Preprocessing.from_json(
+        (bench.cache.folder(cell.arguments["data"]) / "preprocessing.json").read_text(encoding="utf-8")
+    )
+    if isinstance(answer, Path):
+        layout = spec.data.synthetic or Layout(files=spec.data.files, labels=spec.data.labels, masks=spec.data.masks)
+        loaded = datasets.load(
+            spec.data, answer, layout, preprocessing, role="synthetic", salt=bench.salt,
+            seed=derive(bench.seed, "patches", "synthetic"), origin="synthetic",
+        )  # fmt: skip
+        synthetic = loaded.images
+        yield from _notes(cell, "synthetic", loaded.notes)
+    elif isinstance(answer, ImageSet):
+        synthetic = answer
+    else:
+        raise InputError(f"the generator returned {type(answer).__name__}; it must return an ImageSet or the folder of its files")
+    if synthetic.images.shape[1:] != train.images.shape[1:]:
+        raise InputError(f"synthetic images are {synthetic.images.shape[1:]}, real ones {train.images.shape[1:]} (channels, size)")
+    if len(synthetic) > n:
+        rows = np.sort(np.random.default_rng(derive(bench.seed, "subset")).choice(len(synthetic), n, replace=False))
+        yield FindingRow(cell=cell.key, severity="note", kind="subset",
+                         text=f"The generator offered {len(synthetic)} images; {n} were drawn at random with the audit's seed.")  # fmt: skip
+        synthetic = synthetic.take(rows)
+    elif len(synthetic) < n:
+        yield FindingRow(cell=cell.key, severity="warning", kind="too_few_images",
+                         text=f"{n} synthetic images were asked for and {len(synthetic)} came back.")  # fmt: skip
+    for overlap in datasets.overlaps(train, synthetic):
+        if overlap.kind == "pixel_overlap":
+            yield FindingRow(cell=cell.key, severity="adverse", kind="identical_to_training", evidence=overlap.evidence,
+                             text=f"{overlap.count} of {len(synthetic)} synthetic images are identical, pixel by pixel, "
+                             "to a training image.")  # fmt: skip
+    datasets.save(synthetic, folder / "synthetic")
+    yield _row(cell, "synthetic", synthetic, preprocessing)
+    yield from gallery(cell.key, "synthetic", synthetic, SHOWN, derive(bench.seed, "gallery", "synthetic"))
+
+
+def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:
+    """Say that there are no images."""
+    who = "The real images" if cell.component == "data" else f"The generator {cell.component}"
+    yield FindingRow(cell=cell.key, severity="adverse", kind="no_images", text=f"{who} gave no images: {reason}.")
+
+
+def _labels(train: ImageSet, n: int, seed: int) -> np.ndarray | None:
+    """Return n labels in the proportions of the training set, shuffled."""
+    if train.labels is None:
+        return None
+    classes, counts = np.unique(train.labels, return_counts=True)
+    if n < len(classes):
+        raise NotComputable(f"{n} images cannot cover {len(classes)} classes")
+    exact = counts * n / counts.sum()
+    shares = np.floor(exact).astype(int)
+    shares[np.argsort(shares - exact, kind="stable")[: n - shares.sum()]] += 1
+    return np.random.default_rng(seed).permutation(np.repeat(classes, shares)).astype(np.int64)
+
+
+def _notes(cell: Cell, role: str, notes: tuple[datasets.Note, ...]) -> Iterator[Record]:
+    for note in notes:
+        yield FindingRow(cell=cell.key, severity="note", kind=note.kind, text=f"{role.capitalize()} images: {note.text}", evidence=str(note.count))
+
+
+def _row(cell: Cell, role: str, images: ImageSet, preprocessing: datasets.Preprocessing) -> ImageSetRow:
+    labels: dict[str, int] = {}
+    if images.labels is not None:
+        names = preprocessing.label_names or ()
+        for value, count in zip(*np.unique(images.labels, return_counts=True), strict=True):
+            labels[names[value] if 0 <= value < len(names) else str(value)] = int(count)
+    described: dict[str, Any] = preprocessing.described()
+    return ImageSetRow(
+        cell=cell.key, role=role, n=len(images), channels=int(images.images.shape[1]), size_px=list(images.size_px),
+        spacing_mm=list(images.spacing_mm), patients=images.n_patients, labels=labels, has_masks=images.masks is not None,
+        preprocessing=described, sha256=images.sha256,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The numbers that the host owns: intervals, agreement of raters, trends over doses."""

@@ -1,0 +1,194 @@
+"""Whether a quantity notices a planted defect: null band, trend over doses, power at the dose of concern."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from .intervals import lower_bound_proportion, upper_bound_proportion
+
+BAND = 0.99
+MAX_FALSE_ALARM = 0.10
+MIN_POWER = 0.80
+ALPHA = 0.05
+
+
+def jonckheere(groups: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Return z and the one-sided p for a trend that increases over the groups (Jonckheere 1954; ties: Hollander & Wolfe 1999).
+
+    Where every value is the same there is no evidence of a trend: z is 0 and p is 1.
+    """
+    groups = [_numbers(g) for g in groups]
+    if len(groups) < 2 or any(len(g) == 0 for g in groups):
+        raise ValueError("a trend needs at least two groups, none of them empty")
+    pairs = [(a, b) for i, a in enumerate(groups) for b in groups[i + 1 :]]
+    statistic = sum(float((a[:, None] < b).sum() + 0.5 * (a[:, None] == b).sum()) for a, b in pairs)
+    sizes = np.array([len(g) for g in groups], dtype=np.float64)
+    ties = np.unique(np.concatenate(groups), return_counts=True)[1].astype(np.float64)
+    n = float(sizes.sum())
+
+    def twos(x: np.ndarray | float) -> float:
+        return float(np.sum(x * (np.asarray(x) - 1)))
+
+    def threes(x: np.ndarray | float) -> float:
+        return float(np.sum(x * (np.asarray(x) - 1) * (np.asarray(x) - 2)))
+
+    def fives(x: np.ndarray | float) -> float:
+        return float(np.sum(x * (np.asarray(x) - 1) * (2 * np.asarray(x) + 5)))
+
+    variance = (fives(n) - fives(sizes) - fives(ties)) / 72 + twos(sizes) * twos(ties) / (8 * twos(n))
+    if n > 2:
+        variance += threes(sizes) * threes(ties) / (36 * threes(n))
+    if len(ties) == 1 or variance <= 0:
+        return 0.0, 1.0
+    z = (statistic - (n**2 - float((sizes**2).sum())) / 4) / math.sqrt(variance)
+    return z, float(stats.norm.sf(z))
+
+
+def adjacent_reversals(groups: Sequence[np.ndarray], alpha: float = ALPHA) -> bool:
+    """Return whether some step from one group to the next goes down (one-sided Mann-Whitney, Holm over the steps)."""
+    groups = [_numbers(g) for g in groups]
+    p_values = [
+        float(stats.mannwhitneyu(after, before, alternative="less").pvalue)
+        for before, after in zip(groups[:-1], groups[1:], strict=True)
+        if np.ptp(np.concatenate([before, after])) > 0
+    ]
+    # Holm rejects something exactly where Bonferroni rejects the smallest p.
+    return bool(p_values) and min(p_values) * (len(groups) - 1) < alpha
+
+
+def null_band(values: np.ndarray, coverage: float = BAND) -> tuple[float, float]:
+    """Return the band that holds a further null value: the wider of empirical quantiles and normal prediction interval.
+
+    The prediction interval is mean +- t(n-1) * SD * sqrt(1 + 1/n). Values that are all the same give a band of no width.
+    """
+    values = _numbers(values)
+    if len(values) < 2:
+        raise ValueError(f"a null band needs at least 2 values, got {len(values)}")
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    tail, n = (1 - coverage) / 2, len(values)
+    reach = float(stats.t.ppf(1 - tail, n - 1)) * float(values.std(ddof=1)) * math.sqrt(1 + 1 / n)
+    low, high = (float(x) for x in np.quantile(values, [tail, 1 - tail]))
+    mean = float(values.mean())
+    return min(low, mean - reach), max(high, mean + reach)
+
+
+@dataclass(frozen=True)
+class DoseResponse:
+    """What became of a quantity when one defect was planted at rising doses.
+
+    response: mean shift at the dose of concern in null standard deviations, worse counted positive, None where the null splits
+    do not vary. power, power_low: share of replicates at the dose of concern outside the null band on the worse side, and its
+    one-sided 95 % lower bound. detected_at: smallest dose from which on every dose has a lower bound of at least 0.8.
+    """
+
+    trend_p: float
+    power: float
+    power_low: float
+    false_alarm_high: float
+    detected_at: float | None
+    response: float | None
+    null_low: float
+    null_high: float
+    outcome: Literal["qualified", "not_qualified", "reversed"]
+    reason: str
+
+
+def qualify(
+    null: np.ndarray, doses: Mapping[float, np.ndarray], dose_of_concern: float, worse: Literal["higher", "lower"]
+) -> DoseResponse:
+    """Decide whether a quantity noticed the planted defect: quiet without it, in the right direction, in time.
+
+    null: values on real-against-real splits, in random order; the first half sets the 99 % band, the other half counts false
+    alarms. doses: values of the replicates by dose; where dose 0 is not among them, the null splits stand in for it.
+    """
+    null = _numbers(null)
+    values = {float(dose): _numbers(doses[dose]) for dose in sorted(doses)}
+    values = values if 0.0 in values else {0.0: null, **values}
+    if len(null) < 4:
+        raise ValueError(f"qualification needs at least 4 null splits, got {len(null)}")
+    if dose_of_concern not in values or dose_of_concern <= 0 or any(len(v) == 0 for v in values.values()):
+        raise ValueError(f"every dose needs replicates, the dose of concern ({dose_of_concern:g}) too")
+    sign = 1.0 if worse == "higher" else -1.0
+    setting, checking = np.array_split(null, 2)
+    low, high = null_band(setting)
+    alarms = int(((checking < low) | (checking > high)).sum())
+    false_alarm_high = upper_bound_proportion(alarms, len(checking))
+
+    ordered = [sign * values[dose] for dose in sorted(values)]
+    trend_p, wrong_p = jonckheere(ordered)[1], jonckheere([-g for g in ordered])[1]
+    steps_back = adjacent_reversals(ordered)
+
+    def caught(dose: float, side: float) -> int:
+        return int(((values[dose] > high) if side > 0 else (values[dose] < low)).sum())
+
+    def bound(dose: float, side: float) -> float:
+        return lower_bound_proportion(caught(dose, side), len(values[dose]))
+
+    detected_at = None
+    for dose in sorted((d for d in values if d > 0), reverse=True):
+        if bound(dose, sign) < MIN_POWER:
+            break
+        detected_at = dose
+    at = values[dose_of_concern]
+    hits, misled = caught(dose_of_concern, sign), caught(dose_of_concern, -sign)
+    power_low, misled_low = bound(dose_of_concern, sign), bound(dose_of_concern, -sign)
+    spread = float(null.std(ddof=1)) if np.ptp(null) > 0 else 0.0
+
+    outcome: Literal["qualified", "not_qualified", "reversed"] = "not_qualified"
+    if wrong_p < ALPHA:
+        outcome = "reversed"
+        reason = f"improves as the defect grows (one-sided trend p = {wrong_p:.2g}, below {ALPHA:g})"
+    elif misled_low >= MIN_POWER:
+        outcome = "reversed"
+        reason = (
+            f"looks better than real images in {misled} of {len(at)} replicates at dose {dose_of_concern:g} "
+            f"(lower 95 % bound {misled_low:.1%}, {MIN_POWER:.0%} or more is a reversal)"
+        )
+    elif false_alarm_high > MAX_FALSE_ALARM:
+        reason = (
+            f"not quiet: {alarms} false alarms on {len(checking)} null splits "
+            f"(upper 95 % bound {false_alarm_high:.1%}, at most {MAX_FALSE_ALARM:.0%} allowed)"
+        )
+    elif trend_p >= ALPHA:
+        reason = f"does not follow the dose: one-sided trend p = {trend_p:.2g}, below {ALPHA:g} needed"
+    elif steps_back:
+        reason = f"turns back from one dose to the next (Mann-Whitney, Holm over {len(ordered) - 1} steps, p below {ALPHA:g})"
+    elif power_low < MIN_POWER:
+        reason = (
+            f"noticed {hits} of {len(at)} replicates at dose {dose_of_concern:g} "
+            f"(lower 95 % bound {power_low:.1%}, at least {MIN_POWER:.0%} needed)"
+        )
+    else:
+        outcome = "qualified"
+        reason = (
+            f"noticed {hits} of {len(at)} replicates at dose {dose_of_concern:g} "
+            f"(lower 95 % bound {power_low:.1%}, at least {MIN_POWER:.0%} needed)"
+        )
+    if spread == 0:
+        reason += "; the null splits do not vary, so the response has no unit"
+    return DoseResponse(
+        trend_p=trend_p,
+        power=hits / len(at),
+        power_low=power_low,
+        false_alarm_high=false_alarm_high,
+        detected_at=detected_at,
+        response=sign * float(at.mean() - null.mean()) / spread if spread > 0 else None,
+        null_low=low,
+        null_high=high,
+        outcome=outcome,
+        reason=reason,
+    )
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64).ravel()
+    if not np.isfinite(values).all():
+        raise ValueError("values must be finite")
+    return values

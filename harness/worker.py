@@ -1,0 +1,110 @@
+"""Runs one cell and reports what became of it; the only place where anything that a plugin raises is caught."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import resource
+import shutil
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from .bench import Bench
+from .cells import Cell, Result, full_disk
+from .errors import HarnessError, NotComputable
+from .records import CellStatus, Record
+
+OUTPUT_KEPT = 2000
+_NO_SPACE = 28
+_bench: Bench | None = None
+
+
+def start(make: Callable[[], Bench]) -> None:
+    """Prepare a worker process: its own bench, one thread, deaf to Ctrl-C, which is the parent's to handle."""
+    global _bench
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _bench = make()
+
+
+def work(cell: Cell, blocked: str = "") -> Result:
+    """Run a cell in a worker process that `start` has prepared."""
+    assert _bench is not None
+    return execute(_bench, cell, blocked)
+
+
+def execute(bench: Bench, cell: Cell, blocked: str = "") -> Result:
+    """Run one cell, keep its result in the cache and return it. blocked: why a cell that this one needs has no result."""
+    module, function = cell.function.split(".")
+    stage = importlib.import_module(f".stages.{module}", __package__)
+    try:
+        workspace = bench.cache.workspace(cell.key)
+        result = _attempt(bench, cell, getattr(stage, function), workspace, blocked)
+        if result.status != "ok":
+            result = _with_rows(result, tuple(stage.blank(bench, cell, result.status, result.reason)))
+        # A scratch folder of the component is not a result.
+        shutil.rmtree(workspace / "work", ignore_errors=True)
+        bench.cache.keep(cell.key, workspace, result)
+    except OSError as error:
+        raise full_disk(error, bench.cache.root) from error
+    return result
+
+
+def give_up(bench: Bench, cell: Cell, reason: str) -> Result:
+    """Keep and return the failure of a cell whose process died."""
+    stage = importlib.import_module(f".stages.{cell.function.split('.')[0]}", __package__)
+    result = Result("failed", tuple(stage.blank(bench, cell, "failed", reason)), reason)
+    bench.cache.keep(cell.key, bench.cache.workspace(cell.key), result)
+    return result
+
+
+def _attempt(bench: Bench, cell: Cell, function: Callable[..., object], workspace: Path, blocked: str) -> Result:
+    _reset_peak()
+    began, printed = time.perf_counter(), io.StringIO()
+    rows: tuple[Record, ...] = ()
+    status: CellStatus = "ok"
+    reason = ""
+    if blocked and not cell.tolerant:
+        return Result("not_computable", reason=blocked)
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            rows = tuple(function(bench, cell, workspace))  # type: ignore[arg-type]
+    except NotComputable as error:
+        status, reason = "not_computable", str(error) or "the component gives no reason"
+    except HarnessError as error:
+        status, reason = "failed", " ".join(line.strip() for line in error.lines())
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == _NO_SPACE:
+            raise
+        status, reason = "failed", _reason(error)
+        printed.write(traceback.format_exc())
+    seconds = time.perf_counter() - began
+    return Result(status, rows, reason, seconds, _peak_mb(), printed.getvalue()[-OUTPUT_KEPT:])
+
+
+def _with_rows(result: Result, rows: tuple[Record, ...]) -> Result:
+    return Result(result.status, rows, result.reason, result.seconds, result.peak_mb, result.output)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValueError) and "read-only" in str(error):
+        return "changed its inputs, which are lent read-only"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _reset_peak() -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_mb() -> float:
+    """Return the peak resident memory since the cell began, in MB (since the process began where the system cannot reset it)."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

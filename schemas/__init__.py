@@ -1,0 +1,1 @@
+"""SQL and JSON schemas of the results, as package resources."""

@@ -1,0 +1,76 @@
+"""What every test shares: no network, reproducible examples, and the folders that live outside the repository."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import sysconfig
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("harness", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("harness")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the root of the checkout: sources of the tests, not where the harness is imported from."""
+    return ROOT
+
+
+def _folder(variable: str, holds: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set: the folder with {holds}")
+    return Path(value)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Return the folder with values that published implementations gave."""
+    return _folder("HARNESS_GOLDEN", "values of published implementations")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder with public medical images and ratings."""
+    return _folder("HARNESS_TEST_DATA", "public medical images and ratings")
+
+
+@pytest.fixture(scope="session")
+def new_environment() -> Callable[..., Path]:
+    """Return a function that makes a virtual environment which borrows the packages of this one, and returns its python.
+
+    with_harness: also what is installed in development mode here; without it, a harness installed there comes first.
+    """
+
+    def make(folder: Path, *, with_harness: bool) -> Path:
+        venv.create(folder, symlinks=True, with_pip=False)
+        python = folder / "bin" / "python"
+        borrowed = sysconfig.get_path("purelib")
+        own = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+        (own / "zz_borrowed.pth").write_text(f"import site; site.addsitedir({borrowed!r})\n" if with_harness else f"{borrowed}\n")
+        return python
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection that leaves the machine: an audit must run offline."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test tried to reach {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)

@@ -1,0 +1,127 @@
+"""Facts about the share of copies and AuthPct."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.api import Context, NotComputable
+from harness_plugins.metrics.memorisation import Memorisation, authpct, copies, copy_threshold, ratios
+
+CONTEXT = Context(seed=0, workdir=Path())
+
+
+def gaussians(seed=0, d=8, train=400, test=200, synthetic=300):
+    """Three samples of one Gaussian: a perfect generator."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(train, d)), rng.normal(size=(test, d)), rng.normal(size=(synthetic, d))
+
+
+def test_golden_authpct(golden, compare):
+    """AuthPct is that of the reference implementation."""
+    golden.check("authpct", lambda row, sets: authpct(compare(sets["train"], sets["gen"])))
+
+
+def test_definition(compare):
+    """Copies are those whose ratio, over distances written out, is below the smaller of the two thresholds."""
+    train, test, synthetic = gaussians(1)
+    synthetic[:30] = train[:30] + 1e-4
+
+    def u(side):
+        near = np.sort(np.linalg.norm(side[:, None] - train[None], axis=2), axis=1)
+        return near[:, 0] / near[:, 1]
+
+    dimension = 1 / np.mean(-np.log(u(test)))
+    threshold = min(u(test).min(), 0.001 ** (1 / dimension))
+    found = copies(compare(train, synthetic, test))
+    np.testing.assert_array_equal(found, u(synthetic) < threshold)
+    assert found[:30].all()
+
+
+def test_planted_copies_are_counted(compare):
+    """Of exact and of near copies all are found, and the share times the number of images is their count."""
+    train, test, synthetic = gaussians(2, d=16)
+    rng = np.random.default_rng(3)
+    for planted, jitter in ((15, 0.0), (45, 0.02)):
+        synthetic[:planted] = train[rng.permutation(400)[:planted]] + jitter * rng.normal(size=(planted, 16))
+        share = Memorisation().measure(compare(train, synthetic, test), CONTEXT)["copied_share"]
+        assert share * 300 == pytest.approx(planted)
+
+
+@pytest.mark.parametrize("d", [2, 8, 32])
+def test_few_honest_images_are_called_copies(compare, d):
+    """A perfect generator has copies at no more than the false-positive rate, up to chance."""
+    called = sum(int(copies(compare(t, s, e)).sum()) for t, e, s in (gaussians(seed, d) for seed in range(10)))
+    assert called <= 10
+
+
+def test_false_positive_rate_is_met(compare):
+    """With plenty of test images, a rate of 1 % lets about 1 % of honest images below alpha^(1/D)."""
+    train, test, synthetic = gaussians(4, d=3, train=3000, test=1500, synthetic=3000)
+    comparison = compare(train, synthetic, test)
+    distance = {side: comparison.neighbours(side, "train", 2)[0] for side in ("test", "synthetic")}
+    dimension = 1 / np.mean(-np.log(ratios(*distance["test"].T)))
+    assert dimension == pytest.approx(3, rel=0.15)
+    assert np.mean(ratios(*distance["synthetic"].T) < 0.01 ** (1 / dimension)) == pytest.approx(0.01, abs=0.007)
+
+
+def test_no_test_image_is_a_copy():
+    """The threshold is never above the smallest ratio of a test image, whatever rate is asked for."""
+    u = np.random.default_rng(5).random(50)
+    assert copy_threshold(u, 0.9) == u.min()
+    assert copy_threshold(u, 1e-6) < u.min()
+
+
+def test_duplicates_in_train_hide_no_copy(compare):
+    """An image that is twice in train is still found when it is copied: its duplicate is not the second neighbour."""
+    train, test, synthetic = gaussians(6)
+    synthetic[:20] = train[:20]
+    doubled = np.concatenate([train, train[:20]])
+    np.testing.assert_array_equal(copies(compare(doubled, synthetic, test)), copies(compare(train, synthetic, test)))
+
+
+def test_leaked_test_images_do_not_calibrate(compare):
+    """Test images that are identical to training images leave the threshold as it is."""
+    train, test, synthetic = gaussians(7)
+    synthetic[:20] = train[:20]
+    leaked = np.concatenate([test, train[:50]])
+    np.testing.assert_array_equal(copies(compare(train, synthetic, leaked)), copies(compare(train, synthetic, test)))
+
+
+def test_deterministic_and_indifferent_to_order(compare):
+    """Repeats agree exactly; another order of the rows gives the same numbers."""
+    train, test, synthetic = gaussians(8)
+    synthetic[:9] = train[:9]
+    first = Memorisation().measure(compare(train, synthetic, test), CONTEXT)
+    assert Memorisation().measure(compare(train, synthetic, test), CONTEXT) == first
+    assert Memorisation().measure(compare(train[::-1], synthetic[::-1], test[::-1]), CONTEXT) == pytest.approx(first)
+
+
+def test_move_with_copies_and_not_with_collapse(compare):
+    """More copies raise the share and lower AuthPct; lost modes are no copies."""
+    train, test, synthetic = gaussians(9)
+    values = []
+    for count in (0, 30, 90):
+        synthetic[:count] = train[:count]
+        values.append(Memorisation().measure(compare(train, synthetic, test), CONTEXT))
+    assert values[0]["copied_share"] < values[1]["copied_share"] < values[2]["copied_share"]
+    assert values[0]["authpct"] > values[1]["authpct"] > values[2]["authpct"]
+    collapsed = gaussians(9)[2]
+    assert Memorisation().measure(compare(train, collapsed[collapsed[:, 0] > 0.5], test), CONTEXT)["copied_share"] == 0.0
+
+
+def test_bad_input(compare):
+    """Too few test images, one distinct training image, test images at equal distances: each is a reason, no number."""
+    train, test, synthetic = gaussians(10)
+    with pytest.raises(NotComputable, match="needs 20 test images .* got 19"):
+        copies(compare(train, synthetic, np.concatenate([test[:19], train[:5]])))
+    with pytest.raises(NotComputable, match="2 training images with different features, got 1"):
+        copies(compare(np.ones((9, 2)), synthetic[:, :2], test[:, :2]))
+    with pytest.raises(NotComputable, match="equally far"):
+        copy_threshold(np.ones(30))
+    with pytest.raises(NotComputable, match="no synthetic"):
+        copies(compare(train, synthetic[:0], test))
+    with pytest.raises(NotComputable, match="got 1 and 300"):
+        authpct(compare(train[:1], synthetic))
