@@ -47,6 +47,10 @@ lint: $(BIN)/tox ## ruff: rules and format
 types: $(BIN)/tox ## mypy
 	@$(BIN)/tox exec -e static -- mypy
 
+schemas: $(BIN)/harness ## Write the JSON Schema of model.yaml and the data dictionary
+	$(BIN)/harness schema > .schemas.new && mv .schemas.new schemas/audit.schema.json
+	$(BIN)/python -m harness.dictionary > .schemas.new && mv .schemas.new schemas/README.md
+
 clean: ## Remove environments, builds and results
 	rm -rf .venv .tox build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(QUICKSTART)/data $(QUICKSTART)/out
 
@@ -54,7 +58,7 @@ $(BIN)/python: | system
 	$(PYTHON) -m venv .venv
 
 $(BIN)/harness: pyproject.toml constraints.txt | $(BIN)/python
-	@$(prefer_cpu_torch); PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable .
+	@$(prefer_cpu_torch); PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --no-compile --editable .
 	@touch $@
 
 $(BIN)/tox: constraints.txt | $(BIN)/python

@@ -42,7 +42,7 @@ class Bench:
 
     def array(self, key: str, name: str) -> np.ndarray:
         """Return an array that a cell left, read-only."""
-        return np.load(self.cache.folder(key) / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return np.asarray(np.load(self.cache.folder(key) / f"{name}.npy", mmap_mode="r", allow_pickle=False))
 
     def comparison(self, arguments: dict[str, Any]) -> Comparison:
         """Return train, test and synthetic as a cell's arguments name them, with features where an extractor is named."""

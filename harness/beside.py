@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from .errors import Problem, StoreError
 
 PAUSE = 0.01
 SALT_BYTES = 16
+SALT_VARIABLE = "HARNESS_SALT"
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -104,7 +106,8 @@ class Spool:
         try:
             return [json.loads(line) for line in batch.read_text(encoding="utf-8").splitlines()]
         except ValueError as error:
-            raise StoreError(Problem("is not a batch of rows", str(batch), "move it away; its cells are computed again")) from error
+            fix = "move it away; its cells are computed again"
+            raise StoreError(Problem("is not a batch of rows", str(batch), fix)) from error
 
     def discard(self, batches: Sequence[Path]) -> None:
         """Remove batches that the results file has, and the folder once it is empty."""
@@ -115,7 +118,17 @@ class Spool:
 
 
 def salt(path: Path) -> bytes:
-    """Return the secret of a results file that keeps hashed patient ids from being guessed; make it where there is none."""
+    """Return the secret that keeps the hashed patient ids of a results file from being guessed.
+
+    It is the environment variable `HARNESS_SALT` (32 hex digits, to share one between files), or the file beside the results
+    file, which is made where there is none.
+    """
+    given = os.environ.get(SALT_VARIABLE)
+    if given is not None:
+        if not re.fullmatch(f"[0-9a-fA-F]{{{2 * SALT_BYTES}}}", given):
+            fix = f"set it to {2 * SALT_BYTES} hex digits, or unset it to use the file beside the results"
+            raise StoreError(Problem(f"{SALT_VARIABLE} is not a salt", fix=fix))
+        return bytes.fromhex(given)
     kept = beside(path, ".salt")
     if not kept.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +137,6 @@ def salt(path: Path) -> bytes:
                 put(kept, secrets.token_bytes(SALT_BYTES), mode=0o600)
     content = kept.read_bytes()
     if len(content) != SALT_BYTES:
-        fix = f"put the {SALT_BYTES} bytes back from a copy, or remove it: hashed patient ids then change and cells are computed again"
+        fix = "put it back from a copy, or remove it: the hashed patient ids then change and cells are computed again"
         raise StoreError(Problem(f"must hold {SALT_BYTES} bytes, has {len(content)}", str(kept), fix))
     return content

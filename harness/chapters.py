@@ -18,6 +18,7 @@ LEAST_PATIENTS = 3
 PANELS = 24
 PANEL_TEXT = 240
 COLUMNS = 9
+STAGES = ("sample", "extract", "qualify", "measure", "evaluate", "rate", "judge")
 TONES = {"met": "good", "not_met": "bad"}
 
 
@@ -107,10 +108,10 @@ class Case:
         )
         lines += [f"{self._ids(by[s])} {STATUSES[s].lower()}: needed is {what}" for s, what in fixed if by[s]]
         if not lines and self.word == "insufficient_evidence":
-            lines.append("Every criterion is met, but a rule on the combination of evidence or on deviations is not; section 9 names it.")
+            lines.append(f"{self.label}: every criterion is met, but a rule on the combination of evidence or on deviations is not; section 9 names it.")
         if not lines and self.word in ("adequate", "adequate_with_conditions"):
-            lines.append("Any validity trigger of section 12 ends the verdict.")
-        return lines or ["Declare and run at least one critical criterion."]
+            lines.append(f"{self.label}: any validity trigger of section 12 ends the verdict.")
+        return lines or [f"{self.label}: declare and run at least one critical criterion."]
 
     def _ids(self, rows: Sequence[CriterionRow]) -> str:
         return listed([self.ident(c) for c in rows])
@@ -145,11 +146,11 @@ class Conserved:
 
 
 def conservation(planned: Iterable[PlannedCellRow], cells: Iterable[CellRow]) -> list[Conserved]:
-    """Count cells by stage, in the order of the plan, with a last row for all."""
+    """Count cells by stage, in the order of the work, with a last row for all."""
     plan = {p.key: p.stage for p in planned}
     status: dict[str, str] = {c.key: c.status for c in cells}
     rows = []
-    for stage in [*dict.fromkeys(plan.values()), "all"]:
+    for stage in [*sorted(set(plan.values()), key=lambda s: (STAGES.index(s) if s in STAGES else len(STAGES), s)), "all"]:
         keys = [k for k, s in plan.items() if stage in (s, "all")]
         count = Counter(status.get(k, "not_run") for k in keys)
         rows.append(Conserved(stage, len(keys), count["ok"], count["not_computable"], count["failed"], count["not_run"]))
@@ -189,8 +190,9 @@ def eligibility(rows: Iterable[QualificationRow], purposes: Sequence[Case]) -> l
         for r in rows:
             if r.failure_mode == mode and r.outcome is not None:
                 columns[r.outcome].setdefault(f"{r.component}.{r.quantity}", []).append(r.extractor)
+        used = {r.extractor for r in rows if r.failure_mode == mode}
         named = {
-            outcome: [name + (f" ({', '.join(dict.fromkeys(filter(None, by)))})" if any(by) else "") for name, by in found.items()]
+            outcome: [name + (f" ({', '.join(sorted(set(by)))})" if any(by) and set(by) != used else "") for name, by in found.items()]
             for outcome, found in columns.items()
         }
         result.append((mode, named, list(dict.fromkeys(i for m, i in claimed if m == mode))))

@@ -34,6 +34,7 @@ from .spec import AuditSpec
 
 TEMPLATES = "harness.report_templates"
 FACE = "IBMPlexSans-Regular.woff2"
+ROLES = ("train", "validation", "test", "synthetic")
 RUN_ONLY = {"seconds", "peak_mb", "cached", "output"}
 R = TypeVar("R", bound=Record)
 
@@ -186,7 +187,7 @@ def html(content: Content) -> str:
     if refused:
         raise HarnessError(*refused)
     page = _environment().get_template("dossier.html.j2").render(_context(content))
-    said = wording.check(visible(page))
+    said = wording.check(visible(page, _quoted(content)))
     if said:
         raise HarnessError(*[Problem(f"the dossier must not say {line}", "machine sentence", "report this with the audit's name") for line in said])
     return _drawable(page)
@@ -220,11 +221,11 @@ def attachments(content: Content) -> dict[str, tuple[bytes, str, str]]:
     results["planned_cells"] = [{k: v for k, v in row.items() if k != "run"} for row in results["planned_cells"]]
     results["judge_calls"] = [{k: v for k, v in row.items() if k != "seconds"} for row in results["judge_calls"]]
     audit = _row(content.audit)
-    head = {k: audit[k] for k in ("name", "seed", "plan_sha256", "generator_sha256", "supersedes")} | {"audit_id": content.audit_id}
+    head = {k: audit[k] for k in ("name", "seed", "plan_sha256", "data_sha256", "generator_sha256", "supersedes")} | {"audit_id": content.audit_id}
     run = {name: [_row(r) for r in getattr(content, name)] for name in ("outcomes", "ledger", "cells")}
     verdicts = head | {"criteria": results["criteria"], "verdicts": results["verdicts"]}
     return {
-        "plan.json": (_canonical(content.spec.plan()).encode(), "Source", "The plan: data, purposes and criteria"),
+        "plan.json": (_canonical({"plan": content.spec.plan(), "data": content.audit.data_sha256}).encode(), "Source", "The plan and the digest of the real images' files"),
         "verdicts.json": (_pretty(verdicts), "Data", "Criteria and verdicts"),
         "results.json": (_pretty(head | results), "Data", "All results behind this dossier"),
         "run.json": (_pretty({"audit": audit} | run), "Supplement", "Attempts, environment and times"),
@@ -246,11 +247,20 @@ def document_digest(attached: dict[str, tuple[bytes, str, str]]) -> str:
     return hashlib.sha256("".join(_sha256(body) for body, _, _ in attached.values()).encode()).hexdigest()
 
 
-def visible(page: str) -> str:
-    """Return the text that a reader sees; verbatim quotations (code elements), style and titles left out, one line per block."""
+def visible(page: str, quoted: Iterable[str] = ()) -> str:
+    """Return the dossier's own words, one line per block: verbatim quotations (code, q, and the texts given) are left out."""
     text = re.sub(r"(?s)<(head|style|code|q|title)\b.*?</\1>", " ", page)
     text = re.sub(r"</?(p|li|td|th|caption|h[1-6]|div|tr|dt|dd|figcaption|br|section|ul)\b[^>]*>", "\n", text)
-    return "\n".join(" ".join(line.split()) for line in unescape(re.sub(r"<[^>]*>", "", text)).split("\n"))
+    lines = "\n".join(" ".join(line.split()) for line in unescape(re.sub(r"<[^>]*>", "", text)).split("\n"))
+    for words in sorted({" ".join(q.split()).rstrip(".") for q in quoted} - {""}, key=len, reverse=True):
+        lines = lines.replace(words, "(quoted)")
+    return lines
+
+
+def _quoted(content: Content) -> set[str]:
+    """What components said, which the rules repeat: an error message may hold any word."""
+    rows: tuple[Record, ...] = (*content.cells, *content.scores, *content.reliability)
+    return {wording.minus(reason) for row in rows if (reason := str(getattr(row, "reason", "")))}
 
 
 def _context(content: Content) -> dict[str, Any]:
@@ -289,10 +299,12 @@ class _Numbers:
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader(TEMPLATES, ""), autoescape=True, undefined=StrictUndefined, finalize=_printable, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
+    environment.tests["gain"] = lambda quantity: quantity.endswith("_gain")
+    return environment
 
 
 def _printable(value: Any) -> Any:
@@ -321,9 +333,9 @@ def _cmap() -> frozenset[int]:
 
 
 def _natural(row: Any) -> tuple[tuple[int, float, str], ...]:
-    names = ("gallery", "position", "role", "kind", "component", "quantity", "extractor", "scale", "statistic", "subset", "stratum",
+    names = ("gallery", "position", "role", "kind", "component", "quantity", "extractor", "scale", "subset", "statistic", "stratum",
              "region", "perturbation", "tested_on", "synthetic_share", "real_share", "severity", "repeat")  # fmt: skip
-    values = [getattr(row, name, None) for name in names]
+    values = [ROLES.index(v) if n == "role" and (v := getattr(row, n, None)) in ROLES else getattr(row, n, None) for n in names]
     return tuple((0, 0.0, "") if v is None else (1, 0.0, v) if isinstance(v, str) else (1, float(v), "") for v in values)
 
 

@@ -92,7 +92,7 @@ def mark(name: str, title: str, colour: str = "") -> str:
 
 def whisker(
     value: float | None, low: float | None, high: float | None, over: Span, tone: str, title: str,
-    allowed: tuple[float | None, float | None] = (None, None), width: float = 360.0, diamond: bool = False,
+    allowed: tuple[float | None, float | None] = (None, None), width: float = 360.0,
 ) -> str:  # fmt: skip
     """Draw an estimate with its bounds; the adequate side is tinted and its ends are dashed lines.
 
@@ -114,8 +114,7 @@ def whisker(
         parts += [_line(x, middle - 7, x, middle + 7, colour, 3.4) for x, end in ((x0, low), (x1, high)) if end is not None]
     if value is not None:
         x = over.at(value, width)
-        shape = f'<path d="M{_n(x)} 10 L{_n(x + 10)} 20 L{_n(x)} 30 L{_n(x - 10)} 20 Z"' if diamond else f'<circle cx="{_n(x)}" cy="20" r="7"'
-        parts.append(f'{shape} fill="{colour}"/>')
+        parts.append(f'<circle cx="{_n(x)}" cy="20" r="7" fill="{colour}"/>')
     return svg("".join(parts), width, height, title, "whisker")
 
 
@@ -171,7 +170,7 @@ def dose_response(doses: Sequence[Dose], band: tuple[float, float] | None, conce
     parts.append(_line(left, bottom, width, bottom, RULE, 1.6))
     shown = doses if len(doses) <= 6 else [doses[0], doses[-1]]
     parts += [_text(x[d.severity], bottom + 24, number(d.severity), "middle", 20, "#6b7684") for d in shown]
-    return svg("".join(parts), width, height, title, "panel")
+    return svg("".join(parts), width, height, title, "dosechart")
 
 
 def heat(value: float) -> tuple[str, str]:

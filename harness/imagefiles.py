@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +40,7 @@ _VOLUME = 3
 
 @dataclass(frozen=True)
 class Decoded:
-    """One image: pixels (C, H, W) or (C, D, H, W) in the file's own numbers, C 1 or 3; spacing in array order, None if not stated.
+    """One image: pixels (C, H, W) or (C, D, H, W) in the file's own numbers, C 1 or 3; spacing in array order.
 
     value_range: the range of the file's integer type in the units of the pixels, None for floating-point files.
     """
@@ -66,12 +66,9 @@ def kind_of(path: Path) -> Kind | None:
     known = KINDS.get(extension(path))
     if known is not None:
         return known
-    try:
-        with path.open("rb") as file:
-            file.seek(_DICOM_MAGIC)
-            return "dicom" if file.read(4) == b"DICM" else None
-    except OSError:
-        return None
+    with path.open("rb") as file:
+        file.seek(_DICOM_MAGIC)
+        return "dicom" if file.read(4) == b"DICM" else None
 
 
 def stem(path: Path) -> str:
@@ -82,17 +79,11 @@ def stem(path: Path) -> str:
 
 def decode(path: Path, *, as_mask: bool = False) -> Decoded:
     """Read one file; as_mask: palette images give their indices. Raises InputError naming the file."""
-    kind = kind_of(path)
-    read = {"nifti": _nifti, "dicom": _dicom, "numpy": _numpy}
     try:
-        if kind in ("png", "jpeg"):
-            image = _picture(path, as_mask)
-        elif kind == "tiff":
-            image = _tiff(path, as_mask)
-        elif kind is None:
+        kind = kind_of(path)
+        if kind is None:
             raise _refusal(path, "not an image format that is read here", f"formats: {FORMATS}")
-        else:
-            image = read[kind](path)
+        image = _READERS[kind](path, as_mask)
     except _BROKEN as error:
         text = " ".join(str(error).split())[:160] or type(error).__name__
         raise _refusal(path, f"cannot be read, broken or cut short: {text}", "replace the file or leave it out") from error
@@ -139,7 +130,7 @@ def _type_range(dtype: np.dtype[Any]) -> tuple[float, float] | None:
 
 
 def _channels_first(path: Path, array: np.ndarray, opaque: float | None = None) -> np.ndarray:
-    """(..., S) of grey, grey+alpha, RGB or RGBA -> (1 or 3, ...); transparency is refused, since nothing says what is behind."""
+    """(..., S) of grey, grey+alpha, RGB or RGBA -> (1 or 3, ...); transparency is refused: nothing says what is behind."""
     samples = array.shape[-1]
     if samples in (2, 4):
         full = opaque if opaque is not None else (_type_range(array.dtype) or (0.0, 1.0))[1]
@@ -232,11 +223,11 @@ def _compressed_tiff(path: Path, as_mask: bool) -> Decoded:
     return Decoded(array, value_range=_type_range(array.dtype))
 
 
-def _numpy(path: Path) -> Decoded:
+def _numpy(path: Path, _: bool = False) -> Decoded:
     """npy, or npz with the key `image` or one key. Axes: (H, W), (D, H, W), either with a last axis of 1 or 3 channels."""
     with path.open("rb") as file:
         if file.read(1) == b"\x80":
-            raise _refusal(path, "the file is a pickle, which can run code when it is read", "save plain numbers with numpy.save")
+            raise _refusal(path, "is a pickle, which can run code when it is read", "save plain numbers with numpy.save")
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.lib.npyio.NpzFile):
@@ -250,10 +241,8 @@ def _numpy(path: Path) -> Decoded:
             raise _refusal(path, "holds Python objects, which are not read", "save plain numbers with numpy.save") from error
         raise
     array = np.asarray(loaded)
-    if array.dtype == bool:
-        array, given = array.astype(np.uint8), (0.0, 1.0)
-    else:
-        given = _type_range(array.dtype)  # type: ignore[assignment]
+    given = (0.0, 1.0) if array.dtype == bool else _type_range(array.dtype)
+    array = array.astype(np.uint8) if array.dtype == bool else array
     if array.ndim >= _VOLUME and array.shape[0] == 1:
         array = array[0]
     if array.ndim < _VOLUME or array.shape[-1] not in (1, _COLOUR):
@@ -279,7 +268,7 @@ def _canonical(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, tuple
     return array, tuple(round(s, 6) for s in reversed(spacing))
 
 
-def _nifti(path: Path) -> Decoded:
+def _nifti(path: Path, _: bool = False) -> Decoded:
     import nibabel
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
@@ -320,7 +309,7 @@ def _dataset(path: Path, *, pixels: bool = True) -> Any:
         raise _refusal(path, f"DICOM header cannot be read: {error}", "replace the file or leave it out") from error
 
 
-def _dicom(path: Path, dataset: Any = None) -> Decoded:
+def _dicom(path: Path, _: bool = False, dataset: Any = None) -> Decoded:
     """Modality values (rescaled), MONOCHROME1 inverted within the stored range, so that larger is brighter in every file."""
     from pydicom.pixels import apply_modality_lut, pixel_array
 
@@ -342,24 +331,31 @@ def _dicom(path: Path, dataset: Any = None) -> Decoded:
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     if photometric == "MONOCHROME1":
         stored = (low + high - stored.astype(np.int64)).astype(np.int32)
-    if "ModalityLUTSequence" in dataset or (dataset.get("RescaleSlope", 1), dataset.get("RescaleIntercept", 0)) != (1, 0):
-        ends = np.array([[low, high]], dtype=np.int32)
-        limits = ends if "ModalityLUTSequence" in dataset else apply_modality_lut(ends, dataset)
+    limits = (float(low), float(high))
+    slope, intercept = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
+    if "ModalityLUTSequence" in dataset:
         stored = apply_modality_lut(stored, dataset)
-        low, high = float(np.min(limits)), float(np.max(limits))
-        if "ModalityLUTSequence" in dataset:
-            low, high = (_type_range(stored.dtype) or (low, high))
-    return Decoded(np.ascontiguousarray(stored)[None], spacing, (float(low), float(high)))
+        limits = _type_range(stored.dtype) or limits
+    elif (slope, intercept) != (1, 0):
+        stored = stored * slope + intercept
+        limits = (min(slope * low, slope * high) + intercept, max(slope * low, slope * high) + intercept)
+    return Decoded(np.ascontiguousarray(stored)[None], spacing, limits)
+
+
+_READERS: dict[Kind, Callable[[Path, bool], Decoded]] = {
+    "png": _picture, "jpeg": _picture, "tiff": _tiff, "nifti": _nifti, "dicom": _dicom, "numpy": _numpy,
+}  # fmt: skip
 
 
 def decode_series(paths: Sequence[Path]) -> Decoded:
     """Read single-frame DICOM slices as one volume: sorted along the slice normal, spacing from the slice positions."""
     folder = paths[0].parent
-    slices, problems = [], []
+    slices: list[tuple[Any, Decoded]] = []
+    problems: list[Problem] = []
     for path in paths:
         try:
             dataset = _dataset(path)
-            slices.append((dataset, _checked(path, _dicom(path, dataset))))
+            slices.append((dataset, _checked(path, _dicom(path, dataset=dataset))))
         except InputError as error:
             problems += error.problems
         except _BROKEN as error:

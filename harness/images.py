@@ -228,7 +228,7 @@ class Comparison:
             new = None if rows is None else (np.flatnonzero(rows) if rows.dtype == bool else np.asarray(rows, dtype=np.int64))
             part._rows[role] = old if new is None else (new if old is None else old[new])
         has_features = all(side.features is not None for side in self._sides.values())
-        part._pool = self._neighbourhood().take(dict(asked)) if has_features else None
+        part._pool = self._neighbourhood().take({str(role): rows for role, rows in asked.items()}) if has_features else None
         return part
 
     def _side(self, role: Role) -> ImageSet:

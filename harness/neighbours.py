@@ -126,4 +126,5 @@ class Pool:
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return (N, M) squared Euclidean distances of centred float64 rows, never below zero."""
     squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
-    return np.maximum(squared, 0.0, out=squared)
+    np.maximum(squared, 0.0, out=squared)
+    return np.asarray(squared)

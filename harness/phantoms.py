@@ -11,15 +11,14 @@ two classes overlap, so that a classifier has something to learn and something t
 
 from __future__ import annotations
 
-import struct
 import sys
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .images import ImageSet
+from .png import encode
 
 CLASSES = ("benign", "malignant")
 PROBES = ("linear", "convex")
@@ -155,18 +154,6 @@ def _speckle(size: int, blur: tuple[float, float], rng: np.random.Generator) -> 
     return np.asarray(np.sqrt(power))
 
 
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    """Write an 8-bit grey image, (H, W) uint8, as PNG (ISO/IEC 15948: signature, IHDR, IDAT, IEND)."""
-    if pixels.dtype != np.uint8 or pixels.ndim != 2:
-        raise ValueError(f"write_png takes (H, W) uint8, got {pixels.shape} {pixels.dtype}")
-    height, width = pixels.shape
-    lines = np.hstack([np.zeros((height, 1), np.uint8), pixels]).tobytes()
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 6)), (b"IEND", b""))
-    body = b"".join(struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data)) for tag, data in chunks)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
-
-
 def write_phantoms(folder: Path, images: ImageSet) -> list[Path]:
     """Write phantoms as `CLASS/PATIENT_PROBE_NUMBER.png`, each with its mask beside it (`_mask.png`), and return the images."""
     written = []
@@ -174,9 +161,9 @@ def write_phantoms(folder: Path, images: ImageSet) -> list[Path]:
     for row, name in enumerate(images.ids):
         path = Path(folder) / CLASSES[int(labels[row])] / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_png(path, np.rint(images.images[row, 0] * 255.0).astype(np.uint8))
+        path.write_bytes(encode(np.rint(images.images[row, 0] * 255.0).astype(np.uint8)))
         if images.masks is not None:
-            write_png(path.with_name(f"{name}_mask.png"), (images.masks[row] > 0).astype(np.uint8) * 255)
+            path.with_name(f"{name}_mask.png").write_bytes(encode((images.masks[row] > 0).astype(np.uint8) * 255))
         written.append(path)
     return written
 

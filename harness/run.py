@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from . import __version__, plan, specfile
 from .bench import Bench
@@ -125,7 +125,7 @@ class Audit:
         self._end(attempt, "finished", None)
         return self.id
 
-    def _end(self, attempt: int, event: str, error: str | None) -> None:
+    def _end(self, attempt: int, event: Literal["finished", "interrupted"], error: str | None) -> None:
         at = self.now()
         self.store.append(self.id, [OutcomeRow(attempt=attempt, finished_at=at, error=error)])
         self.store.ledger(self.id, attempt, event, self.plan_sha256, at)
@@ -204,7 +204,8 @@ class Audit:
         return {key: cell for key, cell in made.cells.items() if key in wanted}
 
     def _do(self, todo: dict[str, Cell], total: int, finished: int, journal: _Journal, pool: Pool) -> None:
-        waiting, running = dict(todo), {}
+        waiting = dict(todo)
+        running: dict[Future[Result], Cell] = {}
         results: dict[str, Result] = {}
         clock = _Clock(sum(cell.seconds for cell in todo.values()), max(1, self.settings.workers))
         while waiting or running:

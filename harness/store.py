@@ -22,7 +22,7 @@ import duckdb
 
 from . import __version__
 from .beside import PAUSE, Spool, beside, salt, settle, turn
-from .columns import column_types, decode, encode, insertion, plain, readable, value_of
+from .columns import decode, encode, insertion, plain, readable, value_of
 from .errors import Problem, StoreError
 from .records import ROWS, AuditRow, CellRow, LedgerRow, PlannedCellRow, Record
 from .table import Table
@@ -108,7 +108,7 @@ class Store:
             return attempt
 
     def salt(self) -> bytes:
-        """Return the secret of this file that keeps hashed patient ids from being guessed; make it where there is none."""
+        """Return the secret that keeps the hashed patient ids of this file from being guessed; make it where there is none."""
         with self._explained():
             return salt(self.path)
 
@@ -149,7 +149,7 @@ class Store:
     def verify_ledger(self) -> list[str]:
         """Return what is wrong with the hash chain: rows that were altered, removed or put in; nothing where it holds."""
         problems, previous, begun = [], GENESIS, set()
-        sql = f"SELECT {readable(LedgerRow)} FROM ledger ORDER BY rowid"  # noqa: S608 - names from the record class
+        sql = f"SELECT {readable(LedgerRow)} FROM ledger ORDER BY rowid"
         for number, (audit_id, *values) in enumerate(self._fetch(sql), 1):
             row = decode(LedgerRow, values)
             which = f"ledger row {number} ({row.event}, {audit_id})"
@@ -165,7 +165,8 @@ class Store:
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Table:
         """Answer one reading statement, such as `from adequacy`; it can change nothing and reach nothing but this file."""
         if not self.path.exists():
-            raise StoreError(Problem("there is no such file", str(self.path), "run `harness audit` first, or name another results file"))
+            fix = "run `harness audit` first, or name another results file"
+            raise StoreError(Problem("there is no such file", str(self.path), fix))
         with self._explained(), self._open(False, self.retry_seconds) as connection:
             self._check_version(connection)
             try:
@@ -244,6 +245,8 @@ class Store:
             facts = [("schema_version", str(SCHEMA_VERSION)), ("harness_version", __version__)]
             connection.executemany("INSERT INTO meta VALUES (?, ?)", facts)
             connection.commit()
+            # Closing checkpoints too, but keeps quiet where the disk is full, and the log would stay behind.
+            connection.execute("CHECKPOINT")
         draft.replace(self.path)
         settle(self.path.parent)
 
@@ -264,7 +267,7 @@ class Store:
         if unknown:
             raise ValueError(f"{cls.table} has no column {', '.join(unknown)}")
         where = " AND ".join(["audit_id = $audit_id", condition, *(f'"{n}" IS NOT DISTINCT FROM ${n}' for n in equals)])
-        sql = f"SELECT {readable(cls)} FROM {cls.table} WHERE {where} ORDER BY rowid"  # noqa: S608 - names of columns only
+        sql = f"SELECT {readable(cls)} FROM {cls.table} WHERE {where} ORDER BY rowid"
         return [decode(cls, values[1:]) for values in self._fetch(sql, {"audit_id": audit_id, **equals})]
 
     def _fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
@@ -286,7 +289,7 @@ class Store:
             if any(word in str(error) for word in FULL):
                 what, fix = "the disk is full; every finished cell is kept", f"make room, {RETRY}"
             elif isinstance(error, duckdb.ConstraintException):
-                what, fix = f"refuses a row: {text}", "nothing of its batch was written; please report this: a check came too late"
+                what, fix = f"refuses a row: {text}", "nothing of its batch was written; please report this as a bug"
             elif isinstance(error, OSError) or any(word in str(error) for word in UNUSABLE):
                 what, fix = f"cannot be opened: {text}", "name a results file in a folder that you may write to"
             else:
@@ -345,8 +348,12 @@ def _answer(connection: Connection, sql: str, parameters: Sequence[Any] | Mappin
 
 
 def _sql_problem(connection: Connection, error: duckdb.Error) -> Problem:
-    fix = ""
-    if isinstance(error, duckdb.CatalogException) and str(error).startswith("Catalog Error: Table"):
+    fix = "schemas/README.md has tables, views and example queries"
+    if isinstance(error, duckdb.PermissionException):
+        fix = "a query may read this results file only"
+    elif isinstance(error, duckdb.BinderException):
+        fix = "`describe NAME` lists the columns of a view or table"
+    elif isinstance(error, duckdb.CatalogException) and str(error).startswith("Catalog Error: Table"):
         views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY ALL").fetchall()
         fix = f"views: {', '.join(name for (name,) in views)}; `show tables` lists the tables too"
     return Problem(_first_line(error), fix=fix)

@@ -35,8 +35,8 @@ class Table:
     def to_json(self) -> str:
         """Return a JSON list of objects, one line each; a missing value is null, a second column of one name gets a number."""
         names = _distinct(self.columns)
-        lines = [json.dumps(dict(zip(names, map(_plain, row), strict=True)), ensure_ascii=False, default=str) for row in self.rows]
-        return "[" + ",\n ".join(lines) + "]\n"
+        objects = (dict(zip(names, map(_plain, row), strict=True)) for row in self.rows)
+        return "[" + ",\n ".join(json.dumps(found, ensure_ascii=False, default=str) for found in objects) + "]\n"
 
     def to_text(self, width: int = 0) -> str:
         """Return aligned columns; where they do not fit in `width` characters (0: any), one line per value instead.
@@ -49,7 +49,8 @@ class Table:
             for k in range(len(self.columns))
         ]
         widths = [max([len(name), *(len(row[k]) for row in cells)]) for k, name in enumerate(self.columns)]
-        fitted = _fit(widths, [len(n) if not num else w for n, num, w in zip(self.columns, numeric, widths, strict=True)], width)
+        least = [w if right else LEAST_WIDTH for w, right in zip(widths, numeric, strict=True)]
+        fitted = _fit(widths, least, width)
         if fitted is None:
             return self._blocks(cells)
         body = [self.columns, ["-" * w for w in fitted], *cells]
@@ -57,14 +58,15 @@ class Table:
 
     def _blocks(self, cells: Sequence[Sequence[str]]) -> str:
         margin = max(map(len, self.columns))
-        blocks = ["".join(f"{name:<{margin}}{GAP}{cell}\n" for name, cell in zip(self.columns, row, strict=True)) for row in cells]
+        pairs = ([f"{n:<{margin}}{GAP}{cell}".rstrip() + "\n" for n, cell in zip(self.columns, row, strict=True)] for row in cells)
+        blocks = ["".join(lines) for lines in pairs]
         return "\n".join(blocks) if blocks else GAP.join(self.columns) + "\n"
 
 
 def _fit(widths: list[int], least: list[int], width: int) -> list[int] | None:
     """Narrow the widest columns until the line fits; None where it cannot."""
     room = width - len(GAP) * (len(widths) - 1)
-    floors = [min(w, max(short, LEAST_WIDTH)) for w, short in zip(widths, least, strict=True)]
+    floors = [min(pair) for pair in zip(widths, least, strict=True)]
     if not width or sum(widths) <= room:
         return widths
     if sum(floors) > room:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from decimal import Decimal
 
 NOTICE = (
     "This dossier reports measurements and the outcome of rules declared in advance. It is not a certificate, a conformity "
@@ -93,11 +94,17 @@ def number(value: float, places: int | None = None) -> str:
     """Print a number with thousands separators and a true minus sign."""
     if isinstance(value, int) and places is None:
         return f"{value:,}".replace("-", "\u2212")
-    places = decimals(value) if places is None else places
+    alone, places = places is None, decimals(value) if places is None else places
     text = f"{value:,.{places}f}"
+    text = text.rstrip("0").rstrip(".") if alone and "." in text else text
     if value != 0 and float(text.replace(",", "")) == 0.0:
         text = f"{value:.2g}" if places >= 6 else f"{0:.{places}f}"
     return text.replace("-", "\u2212")
+
+
+def declared(value: float) -> str:
+    """Print a number that the plan declares, with every digit that was declared."""
+    return format(Decimal(repr(float(value))).normalize(), "f").replace("-", "\u2212")
 
 
 def estimate(value: float, low: float | None, high: float | None, unit: str = "1", limits: tuple[float, ...] = ()) -> str:

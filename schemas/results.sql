@@ -18,6 +18,7 @@ CREATE TABLE audits (
     spec JSON NOT NULL,
     spec_sha256 VARCHAR NOT NULL,
     plan_sha256 VARCHAR NOT NULL,
+    data_sha256 VARCHAR NOT NULL,
     generator_sha256 VARCHAR NOT NULL,
     harness_version VARCHAR NOT NULL,
     environment JSON NOT NULL,
@@ -29,8 +30,9 @@ COMMENT ON COLUMN audits.name IS 'Name of the audit, `audit:` of model.yaml.';
 COMMENT ON COLUMN audits.started_at IS 'When the audit was first started (UTC).';
 COMMENT ON COLUMN audits.seed IS 'Seed from which every seed of the audit is derived.';
 COMMENT ON COLUMN audits.spec IS 'The whole model.yaml after validation, defaults filled in.';
-COMMENT ON COLUMN audits.spec_sha256 IS 'SHA-256 in hex of spec as canonical JSON.';
-COMMENT ON COLUMN audits.plan_sha256 IS 'SHA-256 in hex of the part of spec that is locked before the first score: data, components, purposes and criteria.';
+COMMENT ON COLUMN audits.spec_sha256 IS 'SHA-256 in hex of model.yaml as it was written, as canonical JSON.';
+COMMENT ON COLUMN audits.plan_sha256 IS 'SHA-256 in hex of what is locked before the first score: spec without the generator and free descriptions, and data_sha256.';
+COMMENT ON COLUMN audits.data_sha256 IS 'SHA-256 in hex over the bytes of the real images'' files.';
 COMMENT ON COLUMN audits.generator_sha256 IS 'SHA-256 in hex that identifies the audited generator: its name, options and the bytes of its files.';
 COMMENT ON COLUMN audits.harness_version IS 'Version of the harness that started the audit.';
 COMMENT ON COLUMN audits.environment IS 'Operating system, processor, Python and library versions of the machine, as an object.';
@@ -60,7 +62,7 @@ CREATE TABLE components (
 );
 COMMENT ON TABLE components IS 'A component of the audit as it was built.';
 COMMENT ON COLUMN components.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
-COMMENT ON COLUMN components.kind IS 'Kind of the component: generator, extractor, perturbation, metric, task, importer or llm_check.';
+COMMENT ON COLUMN components.kind IS 'Kind of the component: generator, extractor, perturbation, metric, task, rating_importer or llm_check.';
 COMMENT ON COLUMN components.name IS 'Name of the component, as in model.yaml.';
 COMMENT ON COLUMN components.options IS 'Options of the component, defaults filled in, as an object.';
 COMMENT ON COLUMN components.distribution IS 'Installed distribution that offers the component, with its version.';
@@ -106,7 +108,7 @@ CREATE TABLE planned_cells (
 );
 COMMENT ON TABLE planned_cells IS 'A cell of a plan: one component on fixed inputs with fixed options and seed. The rows with the highest run of an audit are its plan in force.';
 COMMENT ON COLUMN planned_cells.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
-COMMENT ON COLUMN planned_cells.run IS 'Attempt that made the plan, from 1; of each audit the highest is in force.';
+COMMENT ON COLUMN planned_cells.run IS 'Number of the plan within the audit, from 1; the highest is in force.';
 COMMENT ON COLUMN planned_cells.key IS 'Key of the cell: 32 hex digits of the digest of everything its result depends on.';
 COMMENT ON COLUMN planned_cells.stage IS 'Stage the cell belongs to: sample, extract, qualify, measure, evaluate, rate or judge.';
 COMMENT ON COLUMN planned_cells.component IS 'Name of the component that the cell runs.';
@@ -133,7 +135,7 @@ COMMENT ON COLUMN cells.component IS 'Name of the component that the cell ran.';
 COMMENT ON COLUMN cells.status IS 'ok: the cell has results; not_computable: the component says honestly that it has none; failed: it raised an error or broke its promise.';
 COMMENT ON COLUMN cells.reason IS 'Why the cell has no results, in words; empty where status is ok.';
 COMMENT ON COLUMN cells.seconds IS 'Wall-clock time of the cell (s); of the first computation where cached.';
-COMMENT ON COLUMN cells.peak_mb IS 'Highest resident memory of the process during the cell (MB, 10^6 bytes).';
+COMMENT ON COLUMN cells.peak_mb IS 'Highest resident memory of the process during the cell (MB, 2^20 bytes).';
 COMMENT ON COLUMN cells.cached IS 'Whether the results were found in the cache instead of being computed again.';
 COMMENT ON COLUMN cells.output IS 'What the component printed, shortened; empty where it printed nothing.';
 
@@ -564,7 +566,7 @@ LEFT JOIN cells AS c ON c.audit_id = p.audit_id AND c.key = p.key
 ORDER BY p.audit_id, p.rowid;
 COMMENT ON VIEW current_cells IS 'Cells of the plan in force of every audit, with what became of them. Every other view shows only results of these cells. Example: SELECT stage, component, title, reason FROM current_cells WHERE status = ''failed''';
 COMMENT ON COLUMN current_cells.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
-COMMENT ON COLUMN current_cells.run IS 'Attempt that made the plan, from 1; of each audit the highest is in force.';
+COMMENT ON COLUMN current_cells.run IS 'Number of the plan within the audit, from 1; the highest is in force.';
 COMMENT ON COLUMN current_cells.stage IS 'Stage the cell belongs to: sample, extract, qualify, measure, evaluate, rate or judge.';
 COMMENT ON COLUMN current_cells.component IS 'Name of the component that the cell runs.';
 COMMENT ON COLUMN current_cells.title IS 'What the cell does, in words.';
@@ -572,7 +574,7 @@ COMMENT ON COLUMN current_cells.key IS 'Key of the cell: 32 hex digits of the di
 COMMENT ON COLUMN current_cells.status IS 'ok, not_computable, failed, or pending where the cell has not finished.';
 COMMENT ON COLUMN current_cells.reason IS 'Why the cell has no results, in words; empty where it has or is pending.';
 COMMENT ON COLUMN current_cells.seconds IS 'Wall-clock time of the cell (s); of the first computation where cached; NULL where pending.';
-COMMENT ON COLUMN current_cells.peak_mb IS 'Highest resident memory of the process during the cell (MB, 10^6 bytes); NULL where pending.';
+COMMENT ON COLUMN current_cells.peak_mb IS 'Highest resident memory of the process during the cell (MB, 2^20 bytes); NULL where pending.';
 COMMENT ON COLUMN current_cells.cached IS 'Whether the results were found in the cache instead of being computed again; NULL where pending.';
 
 CREATE VIEW fidelity AS

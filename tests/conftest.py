@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tiny_audit import Project, copy_project, make_images
+
 settings.register_profile("harness", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("harness")
 
@@ -57,7 +59,9 @@ def new_environment() -> Callable[..., Path]:
         python = folder / "bin" / "python"
         borrowed = sysconfig.get_path("purelib")
         own = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-        (own / "zz_borrowed.pth").write_text(f"import site; site.addsitedir({borrowed!r})\n" if with_harness else f"{borrowed}\n")
+        (own / "zz_borrowed.pth").write_text(
+            f"import site; site.addsitedir({borrowed!r})\n" if with_harness else f"{borrowed}\n"
+        )
         return python
 
     return make
@@ -74,3 +78,17 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def made_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the phantoms of a small project."""
+    folder = tmp_path_factory.mktemp("images")
+    make_images(folder)
+    return folder
+
+
+@pytest.fixture
+def project(made_images: Path, tmp_path: Path) -> Project:
+    """Return a small audit of its own."""
+    return copy_project(made_images, tmp_path / "project")

@@ -7,12 +7,15 @@ import re
 import subprocess
 import sys
 import types
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from harness.hookspecs import HOOKS
 from harness.host import Host
+from harness.store import Store
+from harness.testing import check
 
 ROOT = Path(__file__).parents[1]
 MANUAL = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
@@ -68,14 +71,21 @@ def test_the_manual_knows_no_other_hooks() -> None:
 
 
 @each_hook
-def test_the_manuals_example_is_accepted(hook: str) -> None:
-    """The example of each section is a module that the host takes in, and it offers that kind."""
+def test_the_manuals_example_is_accepted_and_keeps_its_promises(hook: str, tmp_path: Path) -> None:
+    """The example of each section is a module that the host takes in, and its component passes what authors are told to run."""
     module = types.ModuleType(f"example_of_{hook}")
-    exec(compile(_example(hook), f"plugins/README.md ({hook})", "exec"), module.__dict__)
+    exec(compile(_example(hook), f"plugins/README.md ({hook})", "exec", dont_inherit=True), module.__dict__)
     host = Host()
     host.register(module, "example", "the manual")
     assert host.refused == []
-    assert [offer.kind for offer in host.offers.values()] == [HOOKS[hook].kind]
+    assert [kind for kind, _ in host.offers] == [HOOKS[hook].kind]
+
+    ratings = tmp_path / "ratings.jsonl"
+    ratings.write_text('{"item": "i1", "rater": "r1", "scale": "realism", "value": 2}\n', encoding="utf-8")
+    answers = (sys.executable, "-c", "print(input() and input().split(': ')[1].split(', ')[0])")
+    options = {"rating_importer": {"path": ratings}, "llm_check": {"command": answers}}
+    for (kind, _), offer in host.offers.items():
+        check(offer.component(**options.get(kind, {})))
 
 
 @each_hook
@@ -97,18 +107,24 @@ def test_the_manual_shows_the_example_distribution() -> None:
 
 def test_every_link_leads_somewhere() -> None:
     """Relative links of all documents exist."""
-    broken = []
-    for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
-            if not target.startswith(("http://", "https://", "mailto:")) and not (document.parent / target).exists():
-                broken.append(f"{document.relative_to(ROOT)}: {target}")
+    links = [
+        (document, target)
+        for document in DOCUMENTS
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
+        if not target.startswith(("http://", "https://", "mailto:"))
+    ]
+    broken = [
+        f"{document.relative_to(ROOT)}: {target}" for document, target in links if not (document.parent / target).exists()
+    ]
     assert broken == []
 
 
 def test_every_make_target_that_is_named_exists() -> None:
     """`make X` in a document is a target of the Makefile."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
-    named = {m for d in DOCUMENTS for m in re.findall(r"(?:^|`)make ([a-z-]+)", d.read_text(encoding="utf-8"), flags=re.MULTILINE)}
+    named = {
+        m for d in DOCUMENTS for m in re.findall(r"(?:^|`)make ([a-z-]+)", d.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    }
     assert named <= targets
 
 
@@ -127,3 +143,16 @@ def test_every_command_that_is_named_exists(command: str, tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
+
+
+def _queries() -> list[str]:
+    texts = [document.read_text(encoding="utf-8") for document in DOCUMENTS]
+    return sorted({query for text in texts for query in re.findall(r'harness sql "([^"]+)"', text)})
+
+
+@pytest.mark.parametrize("query", _queries())
+def test_every_query_that_is_shown_can_be_asked(query: str, tmp_path: Path) -> None:
+    """A query of a document names views and columns that a results file has."""
+    store = Store(tmp_path / "results.duckdb")
+    store.begin_attempt("example-00000000-00000000", "0" * 64, datetime(2026, 1, 1, tzinfo=UTC))
+    assert store.query(query).to_csv().count(",") > 1

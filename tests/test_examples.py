@@ -13,6 +13,7 @@ import pytest
 
 from harness.phantoms import phantoms, write_phantoms
 
+pytestmark = pytest.mark.xdist_group("examples")  # the environment is made once
 SHARPNESS = Path(__file__).parent / "examples" / "harness-sharpness"
 MODEL = """
 audit: sharpness
@@ -43,13 +44,31 @@ def stranger(tmp_path_factory: pytest.TempPathFactory, new_environment: Callable
     _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", source, cwd=folder)
     python = new_environment(folder / "environment", with_harness=True)
     wheel = next((source / "dist").glob("*.whl"))
-    _run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=folder)
+    _run(
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--no-compile",
+        wheel,
+        cwd=folder,
+    )
     return python
 
 
 def _run(*command: str | Path, cwd: Path, codes: tuple[int, ...] = (0,)) -> str:
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=os.environ | {"COLUMNS": "200"}, capture_output=True, text=True, check=False
+        [str(part) for part in command],
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode in codes, done.stdout + done.stderr
     return done.stdout

@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
@@ -19,16 +20,11 @@ import harness
 from harness.hookspecs import HOOKS
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.xdist_group("packaging")  # what is built is built once
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 RESOURCES = (".sql", ".j2", ".css", ".json", ".woff2", ".ttf", ".otf", ".txt", ".typed")
 SOURCES = ("harness", "plugins", "report_templates", "schemas")
-
-
-class NewEnvironment(Protocol):
-    """The fixture of the same name."""
-
-    def __call__(self, folder: Path, *, with_harness: bool) -> Path: ...
 
 
 def _folder(package: str) -> Path:
@@ -113,7 +109,9 @@ def test_the_sdist_builds_the_same_wheel(source: Path, wheel: zipfile.ZipFile) -
     """A wheel built from the tree holds the files of the wheel built from the sdist, byte for byte."""
     _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", source, "--outdir", source / "direct", cwd=source)
     direct = zipfile.ZipFile(next((source / "direct").glob("*.whl")))
-    of_the_tree, of_the_sdist = ({i.filename: i.CRC for i in w.infolist() if "RECORD" not in i.filename} for w in (direct, wheel))
+    of_the_tree, of_the_sdist = (
+        {i.filename: i.CRC for i in w.infolist() if "RECORD" not in i.filename} for w in (direct, wheel)
+    )
     assert of_the_tree == of_the_sdist
 
 
@@ -146,13 +144,13 @@ print(json.dumps({
 
 @pytest.mark.parametrize("how", ["wheel", "editable"])
 def test_an_installed_harness_finds_its_plugins(
-    how: str, source: Path, built: Path, tmp_path: Path, new_environment: NewEnvironment
+    how: str, source: Path, built: Path, tmp_path: Path, new_environment: Callable[..., Path]
 ) -> None:
     """Installed from a wheel or editable and started elsewhere, it finds its seven kinds and its resources, without torch."""
     python = new_environment(tmp_path / "environment", with_harness=False)
     what = ["--editable", source] if how == "editable" else [next(built.glob("*.whl"))]
-    install = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation")
-    _run(*install, "--force-reinstall", *what, cwd=tmp_path)
+    install = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", "--no-compile")
+    _run(*install, "--no-build-isolation", "--force-reinstall", *what, cwd=tmp_path)
     found = json.loads(_run(python, "-c", WHAT_WORKS, cwd=tmp_path))
     home = source if how == "editable" else tmp_path / "environment"
     assert Path(found["core"]).is_relative_to(home)
@@ -166,6 +164,6 @@ def test_an_installed_harness_finds_its_plugins(
 
 def test_the_tests_run_on_what_is_installed() -> None:
     """In tox the wheel is imported, not the checkout; in a development environment the checkout is."""
-    installed = metadata.distribution("audit-harness")
+    installed = next(iter(metadata.distributions(name="audit-harness", path=[sysconfig.get_path("purelib")])))
     editable = json.loads(installed.read_text("direct_url.json") or "{}").get("dir_info", {}).get("editable", False)
     assert Path(harness.__file__).is_relative_to(ROOT / "harness") == editable

@@ -46,7 +46,8 @@ def criterion(**fields: Any) -> Criterion:
 
 def purpose(*criteria: Criterion, **fields: Any) -> Purpose:
     """A purpose with these criteria."""
-    return Purpose(**({"context_of_use": "Adds to real images", "criteria": criteria} | fields))
+    given: dict[str, Any] = {"context_of_use": "Adds to real images", "criteria": criteria}
+    return Purpose(**(given | fields))
 
 
 @pytest.mark.parametrize(
@@ -303,7 +304,8 @@ def test_conditions_never_rescue() -> None:
 def test_an_unchanged_plan_has_no_deviation() -> None:
     """The same purpose, and one whose claims and reasons were only reworded, deviate in nothing."""
     first = purpose(criterion(), criterion(id="C2", role="supportive"))
-    reworded = purpose(criterion(claim="said better", because="a longer memo"), criterion(id="C2", role="supportive", claim="said better"))
+    better = {"claim": "said better", "because": "a longer memo"}
+    reworded = purpose(criterion(**better), criterion(id="C2", role="supportive", **better))
     assert changes(first, first) == ()
     assert changes(first, reworded) == ()
 

@@ -33,7 +33,7 @@ def cells(draft: Draft, parts: Parts, data: str, sample: str, synthetic: str, n:
     found = {}
     for index, part in enumerate(parts.extractors):
         fitted = None
-        if type(part.component).fit is not Extractor.fit:
+        if getattr(type(part.component), "fit", None) is not Extractor.fit:
             arguments = {"extractor": index, "data": data}
             fitted = draft.add("extract", part.name, f"fit {part.name} on train", "extract.fit", arguments, part.identity, [data], 2)
         roles = {}

@@ -10,7 +10,7 @@ from ..bench import Bench
 from ..cells import Cell, Draft
 from ..components import Perturbation
 from ..evidence import Evidence
-from ..records import CellStatus, FindingRow, QualificationRow, Record, ReliabilityRow, ScoreRow
+from ..records import CellStatus, EvidenceKind, FindingRow, QualificationRow, Record, ReliabilityRow, ScoreRow
 from ..spec import AuditSpec, Purpose
 from .judge import Lock, judge
 
@@ -28,16 +28,15 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     results = [bench.cache.load(key) for key in cell.arguments["cells"]]
     rows = [row for result in results if result for row in result.rows]
     parts, locked = bench.parts, cell.arguments["lock"]
+    kinds: dict[str, EvidenceKind] = {f"{part.name}.{q.name}": "E1" for part in parts.metrics for q in part.offer.promises}
+    kinds |= {f"{part.name}.{q.name}": "E2" for part in parts.tasks for q in part.offer.promises}
     evidence = Evidence(
         scores=tuple(r for r in rows if isinstance(r, ScoreRow) and r.stage in ("measure", "evaluate")),
         qualifications=tuple(r for r in rows if isinstance(r, QualificationRow)),
         reliability=tuple(r for r in rows if isinstance(r, ReliabilityRow)),
         findings=tuple(r for r in rows if isinstance(r, FindingRow)),
         quantities=parts.quantities(),
-        kinds={
-            f"{part.name}.{q.name}": kind for group, kind in ((parts.metrics, "E1"), (parts.tasks, "E2")) for part in group
-            for q in part.offer.promises
-        },
+        kinds=kinds,
         runs=1,
         failure_modes={
             p.name: p.component.failure_mode for p in parts.perturbations if isinstance(p.component, Perturbation)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, embedded: dict
             for name in [x.name for x in parts.extractors] if uses else [""]:
                 features = {role: embedded[name].roles[role] for role in ("train", "test")} if uses else {}
                 size = spec.qualification.model_dump()
-                arguments = {"metric": m, "perturbation": p, "extractor": name, "data": data, "features": features,
+                arguments: dict[str, Any] = {"metric": m, "perturbation": p, "extractor": name, "data": data, "features": features,
                              "planted": pools[name] if uses else {}, "size": size}  # fmt: skip
                 needs = [data, *features.values(), *(key for group in arguments["planted"].values() for key in group)]
                 evaluations = size["null_splits"] + size["replicates"] * (len(doses) + 1)
@@ -139,7 +139,7 @@ def _scores(cell: Cell, component: str, quantity: Quantity, perturbation: str, n
 def _qualification(cell: Cell, component: str, quantity: Quantity, defect: Perturbation, perturbation: str, null: list[float],
                    doses: dict[float, dict[str, list[float]]], n: int) -> QualificationRow:  # fmt: skip
     values = {dose: np.array(found[quantity.name]) for dose, found in doses.items()}
-    worse = "higher" if quantity.better == "lower" else "lower"
+    worse: Literal["higher", "lower"] = "higher" if quantity.better == "lower" else "lower"
     found = judge_response(np.array(null), values, defect.dose_of_concern, worse)
     return QualificationRow(
         cell=cell.key, component=component, quantity=quantity.name, extractor=cell.arguments["extractor"], perturbation=perturbation,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def agree(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         yield FindingRow(cell=cell.key, severity="note", kind="undeclared_categories", text=f"The categories of the scale {scale.name} are "
                          f"those that occur ({', '.join(categories)}); chance-corrected statistics depend on the declared ones.")  # fmt: skip
     codes, items, raters = _table(experts, categories)
-    level = "ordinal" if scale.level == "ordinal" else "nominal"
+    level: Literal["nominal", "ordinal"] = "ordinal" if scale.level == "ordinal" else "nominal"
     q = len(categories)
     statistics: dict[str, Callable[[np.ndarray], agreement.Agreement]] = {
         "percent_agreement": lambda c: agreement.percent_agreement(c, q),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ..spec import DataSpec, Layout, digest
 
 REAL = ("train", "validation", "test")
 SHOWN = 24
+OVERLAPS = {"patients": "patient_overlap", "pixels": "pixel_overlap"}
 
 
 def folders(data: DataSpec, base: Path) -> dict[str, Path]:
@@ -32,7 +34,7 @@ def folders(data: DataSpec, base: Path) -> dict[str, Path]:
 
 def data_cell(draft: Draft, data: DataSpec, base: Path, salt: bytes) -> str:
     """Add the cell that reads the real images; its key covers their bytes, not where they lie."""
-    files = {role: datasets.digest_files(folder, data) for role, folder in folders(data, base).items()}
+    files = {role: datasets.digest_files(folder, datasets.anchored(data, base)) for role, folder in folders(data, base).items()}
     rules = data.model_dump(mode="json", exclude={"train", "test", "validation"})
     arguments = {"files": files, "rules": digest(rules), "salt": digest(salt.hex())}
     return draft.add("sample", "data", "read the real images", "sample.read", arguments, None, seconds=5)
@@ -47,11 +49,12 @@ def sample_cell(draft: Draft, generator: Part, data: str, n: int) -> str:
 
 def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     """Read, preprocess and check the real arms; leave them as train, validation and test."""
-    data, base = bench.file.spec.data, bench.file.base
-    preprocessing = datasets.fit_preprocessing(data, base, bench.salt)
+    data, base = datasets.anchored(bench.file.spec.data, bench.file.base), bench.file.base
+    arms = folders(data, base)
+    preprocessing = datasets.fit_preprocessing(data.model_copy(update={"train": str(arms["train"])}), base, bench.salt)
     (folder / "preprocessing.json").write_text(preprocessing.to_json(), encoding="utf-8")
     sets: dict[str, ImageSet] = {}
-    for role, path in folders(data, base).items():
+    for role, path in arms.items():
         loaded = datasets.load(
             data, path, data, preprocessing, role=role, salt=bench.salt, seed=derive(bench.seed, "patches", role), origin="real"
         )
@@ -59,9 +62,8 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         yield from _notes(cell, role, loaded.notes)
     for role in [r for r in sets if r != "train"]:
         for overlap in datasets.overlaps(sets["train"], sets[role]):
-            severity = "breach" if role == "test" else "warning"
-            yield FindingRow(cell=cell.key, severity=severity, kind=overlap.kind, text=overlap.text.replace("the test", f"the {role}"),
-                             evidence=overlap.evidence)  # fmt: skip
+            yield FindingRow(cell=cell.key, severity="breach" if role == "test" else "warning", kind=OVERLAPS[overlap.kind],
+                             text=f"Train and {role} share {_counted(overlap)}.", evidence=", ".join(overlap.examples))  # fmt: skip
     for role, images in sets.items():
         datasets.save(images, folder / role)
         yield _row(cell, role, images, preprocessing)
@@ -106,8 +108,8 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         yield FindingRow(cell=cell.key, severity="warning", kind="too_few_images",
                          text=f"{n} synthetic images were asked for and {len(synthetic)} came back.")  # fmt: skip
     for overlap in datasets.overlaps(train, synthetic):
-        if overlap.kind == "pixel_overlap":
-            yield FindingRow(cell=cell.key, severity="adverse", kind="identical_to_training", evidence=overlap.evidence,
+        if overlap.kind == "pixels":
+            yield FindingRow(cell=cell.key, severity="adverse", kind="identical_to_training", evidence=", ".join(overlap.examples),
                              text=f"{overlap.count} of {len(synthetic)} synthetic images are identical, pixel by pixel, "
                              "to a training image.")  # fmt: skip
     datasets.save(synthetic, folder / "synthetic")
@@ -134,6 +136,11 @@ def _labels(train: ImageSet, n: int, seed: int) -> np.ndarray | None:
     return np.random.default_rng(seed).permutation(np.repeat(classes, shares)).astype(np.int64)
 
 
+def _counted(overlap: datasets.Overlap) -> str:
+    plural = "" if overlap.count == 1 else "s"
+    return f"{overlap.count} patient{plural}" if overlap.kind == "patients" else f"the pixels of {overlap.count} image{plural}"
+
+
 def _notes(cell: Cell, role: str, notes: tuple[datasets.Note, ...]) -> Iterator[Record]:
     for note in notes:
         yield FindingRow(cell=cell.key, severity="note", kind=note.kind, text=f"{role.capitalize()} images: {note.text}", evidence=str(note.count))
@@ -145,7 +152,7 @@ def _row(cell: Cell, role: str, images: ImageSet, preprocessing: datasets.Prepro
         names = preprocessing.label_names or ()
         for value, count in zip(*np.unique(images.labels, return_counts=True), strict=True):
             labels[names[value] if 0 <= value < len(names) else str(value)] = int(count)
-    described: dict[str, Any] = preprocessing.described()
+    described: dict[str, Any] = json.loads(preprocessing.to_json())
     return ImageSetRow(
         cell=cell.key, role=role, n=len(images), channels=int(images.images.shape[1]), size_px=list(images.size_px),
         spacing_mm=list(images.spacing_mm), patients=images.n_patients, labels=labels, has_masks=images.masks is not None,

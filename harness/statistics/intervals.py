@@ -51,19 +51,25 @@ def half_sample_rows(units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def half_sample_interval(
-    value: float, replicates: np.ndarray, low: float | None = None, high: float | None = None
+    value: float, replicates: np.ndarray, low: float | None = None, high: float | None = None, units: int | None = None
 ) -> Interval:
-    """Return value +- t(B-1) * SD of B half-samples: the delete-half standard error of Shao & Wu 1989 (Ann. Stat. 17:1176).
+    """Return value +- t * SD of B half-samples: the delete-half standard error of Shao & Wu 1989 (Ann. Stat. 17:1176).
 
-    The standard deviation of a half-sample drawn without replacement is that of the full sample's error: for a mean of n units
-    exactly so where n is even, and by sqrt((n-1)/(n+1)) too small where n is odd, which matters for fewer than ten patients.
-    The half-samples' own quantiles are not used: bias at n/2 would put the value outside its own interval.
+    The standard deviation of a half-sample drawn without replacement is that of the full sample's error. The half-samples' own
+    quantiles are not used: bias at n/2 would put the value outside its own interval. t has B - 1 degrees of freedom. `units`, the
+    smallest number of patients on a resampled side, keeps an interval of few patients honest: t then has at most units - 1, and
+    where it is odd the spread of the larger half is brought to that of an exact half.
     """
     replicates = _finite(replicates)
     if len(replicates) < 2:
         raise ValueError(f"an interval needs at least 2 half-samples, got {len(replicates)}")
-    method = f"t x delete-half SD, {len(replicates)} half-samples"
-    return _around(value, float(replicates.std(ddof=1)), len(replicates) - 1, method, low, high)
+    spread, df, of = float(replicates.std(ddof=1)), len(replicates) - 1, ""
+    if units is not None:
+        if units < MIN_UNITS:
+            raise ValueError(f"an interval needs at least {MIN_UNITS} patients to resample, got {units}")
+        half = math.ceil(units / 2)
+        spread, df, of = spread * math.sqrt(half / (units - half)), min(df, units - 1), f" of {units} patients"
+    return _around(value, spread, df, f"t x delete-half SD, {len(replicates)} half-samples{of}", low, high)
 
 
 def lower_bound_proportion(successes: int, n: int, level: float = LEVEL) -> float:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _CHANNELS = (16, 32, 64)
 _SMALLEST_PX = 4
+_SCALE = 10.0
 
 
 class RandomConv(Extractor):
@@ -26,7 +27,8 @@ class RandomConv(Extractor):
     features of a grey image. Filters are Gaussian, centred so that they answer to structure and not to brightness, scaled to
     norm sqrt(2) (He et al. 2015, arXiv:1502.01852), and drawn once from `seed`. Untrained convolution and pooling are selective
     for frequency and tolerant of position (Saxe et al. 2011, ICML), which makes this a usable embedding of texture where no
-    trained weights can be fetched. It knows nothing of anatomy: values are not comparable with those of trained networks, and
+    trained weights can be fetched. Features are in tenths of the intensity window, which makes them about as large as those of
+    trained networks. It knows nothing of anatomy: values are not comparable with those of trained networks, and
     what it notices is for qualification to show. Axes longer than `side` pixels (128 for 2D, 64 for 3D unless given) are
     averaged down.
     """
@@ -87,4 +89,4 @@ def _responses(x: torch.Tensor, filters: list[torch.Tensor]) -> torch.Tensor:
         x = torch.relu(functional.conv2d(x, weight, padding=1) if flat else functional.conv3d(x, weight, padding=1))
         layers.append(x)
     values = [layer.flatten(start_dim=2) for layer in layers]
-    return torch.cat([part for v in values for part in (v.mean(dim=2), v.std(dim=2, correction=0))], dim=1)
+    return _SCALE * torch.cat([part for v in values for part in (v.mean(dim=2), v.std(dim=2, correction=0))], dim=1)

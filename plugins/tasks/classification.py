@@ -141,7 +141,9 @@ def _classes(training: ImageSet, validation: ImageSet, test: ImageSet) -> np.nda
         if side.labels is None or len(side) == 0:
             raise NotComputable(f"needs labelled {name} images, got none")
         if side.size_px != test.size_px or side.images.shape[1] != test.images.shape[1]:
-            raise NotComputable(f"needs images of one size, got {side.images.shape[1:]} for {name}, {test.images.shape[1:]} for test")
+            raise NotComputable(
+                f"needs images of one size, got {side.images.shape[1:]} for {name}, {test.images.shape[1:]} for test"
+            )
     present = {name: np.unique(np.asarray(side.labels)) for name, side in sides.items()}
     classes: np.ndarray = np.unique(np.concatenate(list(present.values())))
     if len(classes) < 2:
@@ -192,7 +194,8 @@ def _deterministic(context: Context) -> Iterator[None]:
     strict, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     threads = torch.get_num_threads()
     device = torch.device(context.device)
-    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type="cuda" if device.type == "cpu" else device.type):
+    accelerators = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(accelerators, device_type="cuda" if device.type == "cpu" else device.type):
         try:
             # The order of floating-point sums, and so the result, would depend on the number of threads.
             torch.set_num_threads(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, precision_recall_fscore_support  # type: ignore[import-untyped]
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from harness.statistics.votes import Scores, classification, majority_vote
 

@@ -1,0 +1,757 @@
+"""Rows in, verdicts out: where evidence is found, what qualifies it, and what the rules make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+
+from harness.records import (
+    CriterionRow,
+    CriterionStatus,
+    FindingRow,
+    Outcome,
+    QualificationRow,
+    Quantity,
+    Record,
+    ReliabilityRow,
+    ScoreRow,
+    VerdictRow,
+)
+from harness.spec import Criterion, Purpose
+from harness.stages.judge import Evidence, Judgement, Lock, judge
+from harness.verdicts import PRECONDITIONS
+from harness.wording import check
+
+QUANTITIES = {
+    "frechet.fid": Quantity(name="fid", better="lower", low=0.0, biased_in_n=True, family="distance"),
+    "manifold.recall": Quantity(name="recall", better="higher", family="coverage"),
+    "memorisation.copied_share": Quantity(name="copied_share", better="lower", proportion=True, family="memorisation"),
+    "memorisation.authpct": Quantity(name="authpct", better="higher", family="memorisation"),
+    "other.sharpness": Quantity(name="sharpness", better="higher"),
+    "classification.accuracy": Quantity(name="accuracy", better="higher"),
+    "segmentation.dice": Quantity(name="dice", better="higher"),
+}
+MODES = {"duplication": "memorisation", "mode_collapse": "mode_collapse", "gaussian_noise": "noise", "speckle": "noise"}
+
+
+def score(quantity: str, low: float | None, high: float | None, /, **fields: Any) -> ScoreRow:
+    """A score with its one-sided bounds; of a task where the quantity is one's."""
+    component, name = quantity.split(".")
+    value = (low + high) / 2 if low is not None and high is not None else 0.5
+    given: dict[str, Any] = {"value": value, "judged_value": value, "bound_low": low, "bound_high": high}
+    given |= {"n": 400, "judged_n": 400}
+    if component in ("classification", "segmentation"):
+        given |= {"stage": "evaluate", "real_share": 1.0, "synthetic_share": 1.0, "tested_on": "real", "n_patients": 80}
+    else:
+        given |= {"stage": "measure", "extractor": "pixels", "n_patients": 80}
+    return ScoreRow(**({"cell": "s", "component": component, "quantity": name} | given | fields))
+
+
+def missing(quantity: str, reason: str, **fields: Any) -> ScoreRow:
+    """A score that could not be computed."""
+    return score(quantity, None, None, value=None, judged_value=None, status="not_computable", reason=reason, **fields)
+
+
+def planted(quantity: str, perturbation: str, outcome: Outcome | None = "qualified", **fields: Any) -> QualificationRow:
+    """What became of a quantity under a planted defect."""
+    component, name = quantity.split(".")
+    given: dict[str, Any] = {"reason": "", "outcome": outcome, "n": 200, "dose_of_concern": 0.15, "extractor": "pixels"}
+    given |= {"component": component, "quantity": name, "perturbation": perturbation, "failure_mode": MODES[perturbation]}
+    return QualificationRow(**({"cell": "q"} | given | fields))
+
+
+def agreement(scale: str, low: float, high: float, **fields: Any) -> ReliabilityRow:
+    """Agreement of raters."""
+    given: dict[str, Any] = {"statistic": "krippendorff_alpha", "subset": "experts", "n_items": 120, "n_raters": 5}
+    given |= {"cell": "r", "scale": scale, "value": (low + high) / 2, "bound_low": low, "bound_high": high}
+    return ReliabilityRow(**(given | fields))
+
+
+def evidence(*rows: Record, runs: int = 2) -> Evidence:
+    """Sort rows into evidence."""
+
+    def of(kind: type[Record]) -> Any:
+        return tuple(row for row in rows if isinstance(row, kind))
+
+    kinds = {name: "E2" if name.split(".")[0] in ("classification", "segmentation") else "E1" for name in QUANTITIES}
+    scores, planted_rows, agreements, findings = (of(k) for k in (ScoreRow, QualificationRow, ReliabilityRow, FindingRow))
+    return Evidence(scores, planted_rows, agreements, findings, QUANTITIES, kinds, runs, MODES)  # type: ignore[arg-type]
+
+
+def criterion(id: str, quantity: str, **fields: Any) -> Criterion:  # noqa: A002
+    """A critical criterion that needs only one kind of evidence, unless said otherwise."""
+    given: dict[str, Any] = {"id": id, "claim": f"claim of {id}", "quantity": quantity, "because": "memo"}
+    given |= {"one_kind_because": "direct"}
+    return Criterion(**(given | fields))
+
+
+GAIN = criterion("C1", "classification.accuracy", mix=(1, 1), gain_at_least=-0.01)
+GAINED = score("classification.accuracy", 0.008, 0.034, quantity="accuracy_gain")
+NO_COPIES = criterion(
+    "C2", "memorisation.copied_share", at_most=0.01, qualified_by=("duplication",), failure_modes=("memorisation",)
+)
+NOT_COPIED = score("memorisation.copied_share", 0.0, 0.0075)
+NOTICED = planted("memorisation.copied_share", "duplication")
+RECALL = criterion("C3", "manifold.recall", at_least=0.6, failure_modes=("mode_collapse",))
+RECALLED = (score("manifold.recall", 0.7, 0.8), planted("manifold.recall", "mode_collapse"))
+FID = criterion("C4", "frechet.fid", at_most=20, failure_modes=("noise",), guards=("C2", "C3"), role="supportive")
+CLOSE = (score("frechet.fid", 13.1, 15.5, floor=12.0), planted("frechet.fid", "gaussian_noise"))
+_PURPOSE: dict[str, Any] = {"context_of_use": "Adds to real images", "uses_model": False}
+BREACH = FindingRow(cell="d", severity="breach", kind="patient_overlap", text="3 patients are in train and in test.")
+
+
+def ask(criteria: Sequence[Criterion], *rows: Record, runs: int = 2, lock: Lock | None = None, **fields: Any) -> Judgement:
+    """Judge one purpose."""
+    purpose = Purpose(**(_PURPOSE | {"criteria": tuple(criteria)} | fields))
+    return judge({"augment": purpose}, evidence(*rows, runs=runs), lock, "j")
+
+
+def row_of(judgement: Judgement, name: str) -> CriterionRow:
+    """The row of one criterion."""
+    (row,) = [r for r in judgement.criteria if r.criterion == name]
+    return row
+
+
+def status_of(
+    criteria: Sequence[Criterion], *rows: Record, of: str | None = None, **fields: Any
+) -> tuple[CriterionStatus, str]:
+    """Status and reason of the last criterion, or of the one named."""
+    row = row_of(ask(criteria, *rows, **fields), of or criteria[-1].id)
+    return row.status, row.reason
+
+
+def verdict_of(criteria: Sequence[Criterion], *rows: Record, **fields: Any) -> VerdictRow:
+    """The verdict of one purpose."""
+    (verdict,) = ask(criteria, *rows, **fields).verdicts
+    return verdict
+
+
+def locked(*criteria: Criterion, same_data: bool = True, **fields: Any) -> Lock:
+    """A first lock with these criteria."""
+    return Lock({"augment": Purpose(**(_PURPOSE | {"criteria": criteria} | fields))}, same_data)
+
+
+# Worked examples
+
+
+def test_example_a_a_gain_within_the_margin_is_met() -> None:
+    """Paired gain 0.021 with bounds 0.008 and 0.034, margin 0.01, 312 of at least 120 patients: met."""
+    c = GAIN.model_copy(update={"unit": "patient", "n_min": 120})
+    gained = GAINED.model_copy(update={"n_patients": 312})
+    row = row_of(ask([c], gained), "C1")
+    assert (row.status, row.reason) == ("met", "lower bound 0.008 is at least −0.01")
+    assert (row.kind, row.threshold, row.threshold_low, row.threshold_high) == ("E2", "gain at least −0.01", -0.01, None)
+    assert (row.value, row.ci_low, row.ci_high, row.n, row.n_min, row.unit) == (0.021, 0.008, 0.034, 312, 120, "patient")
+
+
+def test_example_b_an_inconclusive_supportive_criterion_is_a_condition() -> None:
+    """A calibration error whose bounds straddle its threshold leaves the purpose adequate with one condition."""
+    c5 = criterion("C5", "segmentation.dice", mix=(1, 1), at_most=0.01, role="supportive")
+    verdict = verdict_of([GAIN, c5], GAINED, score("segmentation.dice", -0.004, 0.017), uses_model=True)
+    assert verdict.verdict == "adequate_with_conditions"
+    assert verdict.conditions == [
+        "Supportive criterion C5 is inconclusive: upper bound 0.017 exceeds 0.01 and lower bound −0.004 does not."
+    ]
+
+
+def test_example_c_a_failed_critical_claim_sinks_the_purpose() -> None:
+    """Training on synthetic images alone loses 0.071: inadequate, although another criterion is undecided."""
+    alone = criterion("C1", "classification.accuracy", mix=(0, 1), gain_at_least=-0.03)
+    rows = [
+        score("classification.accuracy", -0.098, -0.044, quantity="accuracy_gain", real_share=0.0),
+        score("classification.accuracy", 0.94, 0.97, real_share=0.0, tested_on="synthetic"),
+    ]
+    judgement = ask([alone, NO_COPIES], *rows, uses_model=True)
+    assert row_of(judgement, "C1").status == "not_met"
+    assert not row_of(judgement, "C1").adverse
+    assert judgement.verdicts[0].verdict == "inadequate"
+    assert judgement.verdicts[0].reason == (
+        "A critical claim is not supported: C1 is not met: upper bound −0.044 is below −0.03."
+    )
+
+
+def test_example_d_a_favourable_value_of_a_blind_metric_supports_nothing() -> None:
+    """A distance that clears its threshold but did not notice the defect is unqualified, and its claim undecided."""
+    blind = planted("frechet.fid", "gaussian_noise", "not_qualified", reason="response 0.3 SD")
+    fid = FID.model_copy(update={"role": "critical"})
+    criteria, rows = [NO_COPIES, RECALL, fid], [NOT_COPIED, NOTICED, *RECALLED, CLOSE[0], blind]
+    assert status_of(criteria, *rows) == (
+        "unqualified", "frechet.fid is not qualified against gaussian_noise (response 0.3 SD)"
+    )  # fmt: skip
+    assert verdict_of(criteria, *rows).verdict == "insufficient_evidence"
+
+
+def test_example_e_too_few_cases() -> None:
+    """A value that clears its threshold with 64 of 120 cases is short of its minimum n."""
+    c = criterion("C1", "segmentation.dice", mix=(1, 1), at_least=0.8, n_min=120)
+    few = score("segmentation.dice", 0.812, 0.866, judged_n=64)
+    assert status_of([c], few) == ("insufficient_n", "64 images of at least 120")
+
+
+def test_example_f_shared_patients_make_everything_invalid() -> None:
+    """A breach leaves no criterion standing, of whatever kind; a failing one keeps its adverse flag."""
+    failing = criterion("C5", "segmentation.dice", mix=(1, 1), at_least=0.9)
+    read = criterion("C6", "ratings.realism.krippendorff_alpha", at_least=0.4)
+    rows = [GAINED, NOT_COPIED, NOTICED, score("segmentation.dice", 0.6, 0.7), agreement("realism", 0.5, 0.7), BREACH]
+    judgement = ask([GAIN, NO_COPIES, failing, read], *rows)
+    assert {r.status for r in judgement.criteria} == {"invalid"}
+    assert row_of(judgement, "C1").reason == "the test data are not independent: 3 patients are in train and in test"
+    assert [r.criterion for r in judgement.criteria if r.adverse] == ["C5"]
+    assert [(f.severity, f.kind, f.evidence) for f in judgement.findings] == [("adverse", "adverse_value", "augment/C5")]
+    assert judgement.verdicts[0].verdict == "insufficient_evidence"
+
+
+def test_example_g_a_guard_that_is_not_met_bars_its_criterion() -> None:
+    """Reader agreement below its bound keeps the criterion that it guards from being met at any value."""
+    read = criterion("C5", "ratings.realism.krippendorff_alpha", at_least=0.4, role="supportive")
+    guarded = GAIN.model_copy(update={"guards": ("C5",)})
+    assert status_of([read, guarded], GAINED, agreement("realism", 0.21, 0.47)) == ("unqualified", "guard C5 is inconclusive")
+    assert status_of([read, guarded], GAINED, agreement("realism", 0.45, 0.6))[0] == "met"
+
+
+def test_example_h_copies_beside_a_better_distance_are_a_signature() -> None:
+    """AuthPct falls below its floor while the distance improves on its own: distances of this run are unusable."""
+    fell = score("memorisation.authpct", 50.0, 52.0, floor=60.0, floor_low=57.0, floor_high=63.0)
+    better = CLOSE[0].model_copy(update={"floor": 16.0})
+    rows = [GAINED, NOT_COPIED, NOTICED, *RECALLED, better, CLOSE[1], fell]
+    judgement = ask([GAIN, NO_COPIES, RECALL, FID], *rows)
+    assert (row_of(judgement, "C4").status, row_of(judgement, "C4").adverse) == ("unqualified", False)
+    assert row_of(judgement, "C4").reason.startswith("rule R5: ")
+    assert [(f.severity, f.kind) for f in judgement.findings] == [("adverse", "memorisation")]
+    assert judgement.findings[0].text == (
+        "Signature of memorisation: memorisation.authpct (pixels) is worse than on real against real; "
+        "while frechet.fid (pixels) is better than on real against real."
+    )
+    assert judgement.verdicts[0].verdict == "adequate_with_conditions"
+    assert f"Open adverse finding: {judgement.findings[0].text}" in judgement.verdicts[0].conditions
+    assert "Rule R5: a signature of memorisation was observed." in judgement.verdicts[0].rules
+
+
+# Where evidence is found
+
+
+def test_evidence_is_looked_up_by_stage_extractor_mix_and_test_set() -> None:
+    """Scores of other stages, extractors, mixes, repeats and test sets answer to nothing."""
+    strangers = [
+        score("manifold.recall", 0.9, 0.95, stage="qualify", perturbation="mode_collapse", severity=0.5),
+        score("manifold.recall", 0.9, 0.95, perturbation="mode_collapse", severity=0.5),
+        score("manifold.recall", 0.9, 0.95, extractor="random_conv"),
+        score("manifold.recall", 0.9, 0.95, stratum="label=benign"),
+    ]
+    named = RECALL.model_copy(update={"extractor": "pixels"})
+    assert status_of([named], *strangers) == ("missing", "there is no score of manifold.recall")
+    assert status_of([named], *strangers, *RECALLED)[0] == "met"
+    other = [
+        GAINED.model_copy(update=u)
+        for u in ({"synthetic_share": 0.5}, {"tested_on": "synthetic"}, {"repeat": 1}, {"quantity": "accuracy"})
+    ]
+    assert status_of([GAIN], *other)[0] == "missing"
+    assert status_of([GAIN], *other, GAINED)[0] == "met"
+
+
+def test_a_quantity_without_mix_is_judged_on_the_baseline() -> None:
+    """Absent a mix, a task quantity is that of training on real images alone."""
+    c = criterion("C1", "classification.accuracy", at_least=0.7)
+    assert status_of([c], score("classification.accuracy", 0.75, 0.8))[0] == "missing"
+    assert status_of([c], score("classification.accuracy", 0.75, 0.8, synthetic_share=0.0))[0] == "met"
+
+
+def test_several_extractors_need_a_choice() -> None:
+    """Two scores that answer to one criterion are not evidence until the plan names one."""
+    two = [RECALLED[0], RECALLED[0].model_copy(update={"extractor": "random_conv"})]
+    assert status_of([RECALL], *two) == ("missing", "2 scores answer to it (pixels, random_conv): name one extractor")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (missing("manifold.recall", "needs 50 images, got 12."), "needs 50 images, got 12"),
+        (score("manifold.recall", None, None, ci_method="no interval: 2 patients"), "no interval: 2 patients"),
+        (score("manifold.recall", 0.7, None), "no interval: the value has no one-sided bounds"),
+        (score("manifold.recall", 0.7, 0.8, judged_value=None), "no interval: the value has no one-sided bounds"),
+    ],
+)
+def test_a_value_without_interval_is_missing(row: ScoreRow, reason: str) -> None:
+    """What cannot be known decides nothing, and the reason is the row's own."""
+    assert status_of([RECALL], row, RECALLED[1]) == ("missing", reason)
+    assert row_of(ask([RECALL], row), "C3").value == (row.value if row.judged_value is None else row.judged_value)
+
+
+def test_a_quantity_that_nobody_offers_is_missing() -> None:
+    """A name without a component behind it has no evidence."""
+    assert status_of([criterion("C1", "nobody.offers", at_least=0)])[0] == "missing"
+
+
+def test_experts_and_language_models_are_kinds_of_their_own() -> None:
+    """Agreement of experts is E3; that of language models with them is E4, and each model must meet the bound."""
+    e3 = criterion("C1", "ratings.real.ism.krippendorff_alpha", at_least=0.4)
+    e4 = criterion("C2", "llm.real.ism.krippendorff_alpha", at_least=0.4)
+    experts = agreement("real.ism", 0.5, 0.7)
+    one = agreement("real.ism", 0.45, 0.6, subset="llm small against expert majority")
+    two = agreement("real.ism", 0.1, 0.2, subset="llm tiny against expert majority")
+    judgement = ask([e3, e4], experts, one)
+    assert [(r.kind, r.status, r.n) for r in judgement.criteria] == [("E3", "met", 120), ("E4", "met", 120)]
+    judgement = ask([e4], experts, one, two)
+    assert [(r.criterion, r.status) for r in judgement.criteria] == [
+        ("C2", "not_met"),
+        ("C2[llm small against expert majority]", "met"),
+        ("C2[llm tiny against expert majority]", "not_met"),
+    ]
+    no_interval = agreement("real.ism", 0, 0, bound_low=None, bound_high=None, ci_method="no interval: one item")
+    assert status_of([e3], no_interval) == ("missing", "no interval: one item")
+    assert status_of([e3]) == ("missing", "there is no krippendorff_alpha on the scale real.ism")
+
+
+def test_strata_that_must_each_meet_are_judged_by_the_worst() -> None:
+    """One row for each stratum follows the criterion, whose status and reason are those of the worst."""
+    c = RECALL.model_copy(update={"strata": ("label",), "strata_role": "each_must_meet"})
+    benign = score("manifold.recall", 0.7, 0.8, stratum="label=benign")
+    malignant = score("manifold.recall", 0.3, 0.5, stratum="label=malignant")
+    judgement = ask([c], *RECALLED, benign, malignant)
+    assert [(r.criterion, r.status) for r in judgement.criteria] == [
+        ("C3", "not_met"), ("C3[label=benign]", "met"), ("C3[label=malignant]", "not_met"),
+    ]  # fmt: skip
+    assert judgement.criteria[0].reason == "label=malignant: upper bound 0.5 is below 0.6"
+    assert status_of([c], *RECALLED, benign, of="C3")[0] == "met"
+    assert status_of([c], *RECALLED, of="C3") == ("missing", "label: there is no score of manifold.recall in label")
+    judgement = ask([c], RECALLED[0], benign, malignant)
+    assert row_of(judgement, "C3").adverse
+    assert [f.evidence for f in judgement.findings] == ["augment/C3[label=malignant]"]
+
+
+def test_descriptive_strata_carry_no_status() -> None:
+    """Strata that were declared descriptive change no row."""
+    c = RECALL.model_copy(update={"strata": ("label",)})
+    malignant = score("manifold.recall", 0.3, 0.5, stratum="label=malignant")
+    assert ask([c], *RECALLED, malignant).criteria == ask([RECALL], *RECALLED).criteria
+
+
+def test_regions_without_a_whole_must_each_meet() -> None:
+    """A task that scores regions alone meets a criterion only where every region does."""
+    c = criterion("C1", "segmentation.dice", mix=(1, 1), at_least=0.8)
+    core, rim = (score("segmentation.dice", low, 0.9, region=region) for region, low in (("core", 0.85), ("rim", 0.7)))
+    judgement = ask([c], core, rim)
+    assert [(r.criterion, r.status) for r in judgement.criteria] == [
+        ("C1", "inconclusive"), ("C1[core]", "met"), ("C1[rim]", "inconclusive"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "update", "runs", "expected"),
+    [
+        ({"n_min": 400}, {}, 1, ("met", "lower bound 0.7 is at least 0.6")),
+        ({"n_min": 401}, {}, 1, ("insufficient_n", "400 images of at least 401")),
+        ({"n_min": 401}, {"n": 500, "judged_n": None}, 1, ("met", "lower bound 0.7 is at least 0.6")),
+        ({"unit": "patient", "n_min": 81}, {}, 1, ("insufficient_n", "80 patients of at least 81")),
+        ({"unit": "patient"}, {"n_patients": None}, 1, ("insufficient_n", "the number of patients is not recorded")),
+        ({"runs_min": 3}, {}, 2, ("insufficient_n", "2 sampling runs of at least 3")),
+        ({"runs_min": 3}, {}, 3, ("met", "lower bound 0.7 is at least 0.6")),
+    ],
+)
+def test_n_is_counted_in_the_unit_of_the_criterion(
+    fields: dict[str, Any], update: dict[str, Any], runs: int, expected: tuple[str, str]
+) -> None:
+    """Images, patients and sampling runs each have their minimum; an unknown number is not enough."""
+    c, row = RECALL.model_copy(update=fields), RECALLED[0].model_copy(update=update)
+    assert status_of([c], row, RECALLED[1], runs=runs) == expected
+
+
+# What qualifies it
+
+
+def test_a_metric_without_a_failure_mode_supports_nothing() -> None:
+    """A metric value whose criterion names no defect was not tested for anything."""
+    c = criterion("C1", "manifold.recall", at_least=0.6)
+    assert status_of([c], *RECALLED) == ("unqualified", "manifold.recall names no failure mode that was tested")
+
+
+NOISY = criterion("C1", "other.sharpness", at_least=0.6, failure_modes=("noise",))
+SHARP = score("other.sharpness", 0.7, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("qualified_by", "outcomes", "status"),
+    [
+        ((), {}, "unqualified"),
+        ((), {"gaussian_noise": "qualified"}, "met"),
+        ((), {"gaussian_noise": "not_qualified"}, "unqualified"),
+        ((), {"gaussian_noise": None}, "unqualified"),
+        ((), {"gaussian_noise": "conditional"}, "unqualified"),
+        ((), {"gaussian_noise": "qualified", "speckle": "not_qualified"}, "met"),
+        ((), {"gaussian_noise": "qualified", "speckle": "reversed"}, "unqualified"),
+        ((), {"gaussian_noise": "qualified", "mode_collapse": "reversed"}, "unqualified"),
+        ((), {"gaussian_noise": "qualified", "mode_collapse": "not_qualified"}, "met"),
+        ((), {"mode_collapse": "qualified"}, "unqualified"),
+        (("gaussian_noise", "speckle"), {"gaussian_noise": "qualified", "speckle": "qualified"}, "met"),
+        (("gaussian_noise", "speckle"), {"gaussian_noise": "qualified", "speckle": "not_qualified"}, "unqualified"),
+        (("gaussian_noise", "speckle"), {"gaussian_noise": "qualified"}, "unqualified"),
+        (("duplication",), {"duplication": "qualified"}, "unqualified"),
+        (("duplication",), {"duplication": "qualified", "speckle": "qualified"}, "met"),
+    ],
+)
+def test_planted_defects_qualify(
+    qualified_by: tuple[str, ...], outcomes: dict[str, Outcome | None], status: CriterionStatus
+) -> None:
+    """Every named perturbation must qualify, each failure mode needs one that does, and a reversed response bars."""
+    rows = [planted("other.sharpness", name, outcome) for name, outcome in outcomes.items()]
+    assert status_of([NOISY.model_copy(update={"qualified_by": qualified_by})], SHARP, *rows)[0] == status
+
+
+def test_qualification_holds_for_one_extractor() -> None:
+    """What was qualified on another extractor's features is not qualified here."""
+    row = planted("other.sharpness", "gaussian_noise", extractor="random_conv")
+    assert status_of([NOISY], SHARP, row) == ("unqualified", "other.sharpness was not tested against the failure mode noise")
+
+
+def test_a_conditional_metric_needs_a_guard() -> None:
+    """A metric that harmless changes move too counts only beside a met guard."""
+    row = planted("other.sharpness", "gaussian_noise", "conditional")
+    guarded = NOISY.model_copy(update={"guards": ("C3",)})
+    assert status_of([NOISY], SHARP, row)[0] == "unqualified"
+    assert status_of([RECALL, guarded], SHARP, row, *RECALLED)[0] == "met"
+    assert status_of([RECALL, guarded], SHARP, row) == ("unqualified", "guard C3 is missing")
+
+
+def test_a_reversed_response_taints_unless_its_failure_mode_is_guarded() -> None:
+    """A metric that improves under collapse speaks for noise only where a met criterion covers collapse."""
+    rows = [SHARP, planted("other.sharpness", "gaussian_noise"), planted("other.sharpness", "mode_collapse", "reversed")]
+    guarded = NOISY.model_copy(update={"guards": ("C3",)})
+    assert status_of([NOISY], *rows) == (
+        "unqualified", "other.sharpness moved the wrong way under mode_collapse, and no met guard covers mode collapse"
+    )  # fmt: skip
+    assert status_of([RECALL, NOISY], *rows, *RECALLED)[0] == "unqualified"
+    assert status_of([RECALL, guarded], *rows, *RECALLED)[0] == "met"
+    claims_it = guarded.model_copy(update={"failure_modes": ("noise", "mode_collapse")})
+    assert "a defect of the claimed failure mode" in status_of([RECALL, claims_it], *rows, *RECALLED)[1]
+
+
+def test_a_task_result_that_is_the_claim_is_direct() -> None:
+    """A paired gain needs no planted defects; a level of a task that claims to see one does, and so does a named one."""
+    assert status_of([GAIN.model_copy(update={"failure_modes": ("label_noise",)})], GAINED)[0] == "met"
+    level = criterion("C1", "classification.accuracy", mix=(1, 1), at_least=0.7)
+    reached = score("classification.accuracy", 0.75, 0.8)
+    assert status_of([level], reached)[0] == "met"
+    assert status_of([level.model_copy(update={"failure_modes": ("noise",)})], reached)[0] == "unqualified"
+    assert status_of([GAIN.model_copy(update={"qualified_by": ("speckle",)})], GAINED)[0] == "unqualified"
+
+
+# Guards
+
+
+def test_guards_are_judged_first_whatever_their_order() -> None:
+    """A criterion may stand before its guard in the plan."""
+    rows = [GAINED, NOT_COPIED, NOTICED, *RECALLED, *CLOSE]
+    for criteria in ([FID, RECALL, NO_COPIES], [NO_COPIES, RECALL, FID]):
+        assert status_of(criteria, *rows, of="C4")[0] == "met"
+
+
+def test_guards_in_a_circle_are_unmet() -> None:
+    """Criteria that guard each other, or themselves, count for nothing; what they guard falls with them."""
+    a = NO_COPIES.model_copy(update={"guards": ("C3",)})
+    b = RECALL.model_copy(update={"guards": ("C2",)})
+    outside = GAIN.model_copy(update={"guards": ("C2",)})
+    judgement = ask([outside, a, b], GAINED, NOT_COPIED, NOTICED, *RECALLED)
+    assert [(r.status, r.reason) for r in judgement.criteria] == [
+        ("unqualified", "guard C2 is unqualified"),
+        ("unqualified", "its guards lead back to C2"),
+        ("unqualified", "its guards lead back to C3"),
+    ]
+    alone = GAIN.model_copy(update={"guards": ("C1",)})
+    assert status_of([alone], GAINED) == ("unqualified", "its guards lead back to C1")
+
+
+def test_an_unknown_guard_is_unmet() -> None:
+    """A guard that no criterion of the purpose answers to guards nothing."""
+    c = GAIN.model_copy(update={"guards": ("C9",)})
+    assert status_of([c], GAINED) == ("unqualified", "guard C9 is not a criterion of this purpose")
+
+
+# Rules
+
+
+def test_r1_asks_for_a_task_result_on_real_test_images() -> None:
+    """A purpose that uses a model needs a critical task criterion whose training saw synthetic images."""
+    rows = [GAINED, NOT_COPIED, NOTICED, score("classification.accuracy", 0.75, 0.8, synthetic_share=0.0)]
+    baseline = criterion("C6", "classification.accuracy", at_least=0.7)
+    supportive = GAIN.model_copy(update={"role": "supportive"})
+    for criteria in ([NO_COPIES], [NO_COPIES, supportive], [NO_COPIES, baseline]):
+        verdict = verdict_of(criteria, *rows, uses_model=True)
+        assert verdict.verdict == "insufficient_evidence"
+        assert "R1 is broken" in verdict.reason
+        assert verdict_of(criteria, *rows, uses_model=False).verdict == "adequate"
+    assert verdict_of([NO_COPIES, GAIN], *rows, uses_model=True).verdict == "adequate"
+
+
+def test_r2_distances_need_a_leak_guard_and_a_coverage_guard() -> None:
+    """A distance without a met guard on memorisation and one on coverage is unqualified."""
+    rows = [GAINED, NOT_COPIED, NOTICED, *RECALLED, *CLOSE]
+    for guards, lacking in (((), "memorisation"), (("C2",), "coverage"), (("C3",), "memorisation")):
+        c = FID.model_copy(update={"guards": guards})
+        reason = f"rule R2: a distance needs a met guard on {lacking}"
+        assert status_of([NO_COPIES, RECALL, c], *rows) == ("unqualified", reason)
+    assert status_of([NO_COPIES, RECALL, FID], *rows)[0] == "met"
+    assert status_of([NO_COPIES, RECALL, FID], *rows[:-2], CLOSE[0])[0] == "unqualified"
+
+
+def test_r2_a_distance_is_never_the_only_evidence_of_a_critical_claim() -> None:
+    """A met distance alone leaves its critical claim without support; beside other evidence it may stand."""
+    rows = [GAINED, NOT_COPIED, NOTICED, *RECALLED, *CLOSE]
+    alone = FID.model_copy(update={"role": "critical"})
+    verdict = verdict_of([NO_COPIES, RECALL, alone], *rows)
+    assert verdict.verdict == "insufficient_evidence"
+    assert "R2 is broken: the claim of C4 rests on distances alone" in verdict.reason
+    shared = alone.model_copy(update={"claim": RECALL.claim})
+    assert verdict_of([NO_COPIES, RECALL, shared], *rows).verdict == "adequate"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "at_most", "distance_floor", "flagged"),
+    [
+        (0.12, 0.18, 0.01, 16.0, True),
+        (0.12, 0.18, 0.01, 12.0, False),
+        (0.12, 0.18, 0.5, 16.0, True),
+        (0.0, 0.0075, 0.01, 16.0, False),
+        (0.0001, 0.012, 0.01, 16.0, False),
+    ],
+)
+def test_r5_takes_both_signs(low: float, high: float, at_most: float, distance_floor: float, flagged: bool) -> None:
+    """Copies without a better distance, a better distance without copies, and one chance copy are no signature.
+
+    No copy among 150 real images says little of the rate among real images, so one synthetic copy is within their range.
+    """
+    floor = {"floor": 0.0, "floor_low": 0.0, "floor_high": 0.0, "n_floor": 150}
+    copies = score("memorisation.copied_share", low, high, **floor)
+    close = CLOSE[0].model_copy(update={"floor": distance_floor})
+    judgement = ask([NO_COPIES.model_copy(update={"at_most": at_most}), GAIN], GAINED, copies, NOTICED, close)
+    assert ("memorisation" in {f.kind for f in judgement.findings}) == flagged
+
+
+def test_r5_looks_at_whole_sets_of_images() -> None:
+    """A share of copies in one stratum, or under a planted defect, is not the run's."""
+    close = CLOSE[0].model_copy(update={"floor": 16.0})
+    for part in ({"stratum": "label=benign"}, {"perturbation": "duplication"}):
+        copies = score("memorisation.copied_share", 0.12, 0.18, floor=0.0, floor_low=0.0, floor_high=0.0, n_floor=150, **part)
+        assert ask([GAIN], GAINED, copies, close).findings == ()
+        assert len(ask([GAIN], GAINED, copies.model_copy(update=dict.fromkeys(part, "")), close).findings) == 1
+
+
+def test_r5_sees_a_failed_criterion_of_another_purpose() -> None:
+    """Whichever purpose asked about copies, distances of the run are unusable for all."""
+    copied = NOT_COPIED.model_copy(update={"bound_low": 0.12, "bound_high": 0.18})
+    rows = [GAINED, copied, *RECALLED, CLOSE[0].model_copy(update={"floor": 16.0}), CLOSE[1]]
+    purposes = {
+        "one": Purpose(context_of_use="c", criteria=(NO_COPIES,), uses_model=False),
+        "two": Purpose(context_of_use="c", criteria=(GAIN, RECALL, FID.model_copy(update={"guards": ()})), uses_model=False),
+    }
+    judgement = judge(purposes, evidence(*rows), None, "j")
+    assert row_of(judgement, "C4").reason.startswith("rule R5: ")
+    assert "memorisation.copied_share does not meet one C2 (lower bound 0.12 exceeds 0.01)" in judgement.findings[0].text
+    assert (row_of(judgement, "C2").status, row_of(judgement, "C2").adverse) == ("unqualified", True)
+
+
+def test_r5_ignores_a_criterion_missed_on_the_good_side() -> None:
+    """AuthPct above the upper end of a declared interval is not a sign of copies."""
+    c = criterion("C2", "memorisation.authpct", between=(40, 60), failure_modes=("memorisation",))
+    rows = [score("memorisation.authpct", 70, 75), CLOSE[0].model_copy(update={"floor": 16.0})]
+    assert row_of(ask([c], *rows), "C2").reason.endswith("adverse: lower bound 70 exceeds 60")
+    assert all(f.kind != "memorisation" for f in ask([c], *rows).findings)
+
+
+def test_r5_says_when_it_had_nothing_to_look_at() -> None:
+    """Without a memorisation quantity or a distance the rule was not evaluated, and the verdict says so."""
+    rule = "Rule R5 was not evaluated: it needs a memorisation quantity and a distance."
+    assert rule in verdict_of([GAIN], GAINED).rules
+    assert rule not in verdict_of([GAIN], GAINED, NOT_COPIED, CLOSE[0]).rules
+
+
+def test_r8_asks_for_two_kinds_of_evidence_or_a_reason() -> None:
+    """One kind of evidence for a critical claim needs a reason; two criteria of two kinds need none."""
+    bare = GAIN.model_copy(update={"one_kind_because": ""})
+    verdict = verdict_of([bare], GAINED)
+    assert verdict.verdict == "insufficient_evidence"
+    assert verdict.reason.endswith("R8 is broken: the claim of C1 rests on one kind of evidence, and no reason is given.")
+    second = RECALL.model_copy(update={"claim": bare.claim, "one_kind_because": ""})
+    assert verdict_of([bare, second], GAINED, *RECALLED).verdict == "adequate"
+    lent = second.model_copy(update={"role": "supportive"})
+    assert verdict_of([bare, lent], GAINED, *RECALLED).verdict == "adequate"
+    assert verdict_of([bare, lent], GAINED, RECALLED[0]).verdict == "insufficient_evidence"
+
+
+def test_r8_language_models_never_stand_alone() -> None:
+    """No reason makes language models enough for a critical claim; beside experts they may stand."""
+    e4 = criterion("C1", "llm.realism.krippendorff_alpha", at_least=0.4)
+    e3 = criterion("C2", "ratings.realism.krippendorff_alpha", at_least=0.4, claim=e4.claim)
+    rows = [agreement("realism", 0.5, 0.7), agreement("realism", 0.5, 0.7, subset="llm small")]
+    assert verdict_of([e4], *rows).reason.endswith("rests on language models alone.")
+    assert verdict_of([e3, e4], *rows).verdict == "adequate"
+
+
+def test_kinds_that_disagree_are_reported_and_resolved_downward() -> None:
+    """A claim that one kind supports and another does not is not supported, and a finding says which."""
+    low = RECALLED[0].model_copy(update={"bound_low": 0.3, "bound_high": 0.5})
+    second = RECALL.model_copy(update={"claim": GAIN.claim})
+    judgement = ask([GAIN, second], GAINED, low, RECALLED[1])
+    assert judgement.verdicts[0].verdict == "inadequate"
+    assert [(f.severity, f.kind, f.text) for f in judgement.findings] == [
+        ("warning", "disagreement", "Kinds of evidence disagree on the claim of C1, C3 of augment: E2 met, E1 not met.")
+    ]
+
+
+# Verdicts
+
+
+def test_one_sampling_run_is_a_condition() -> None:
+    """A single run of the generator leaves its run-to-run variation uncovered, where synthetic images are the evidence."""
+    for criteria, rows in (([GAIN], [GAINED]), ([NO_COPIES], [NOT_COPIED, NOTICED])):
+        one, two = (verdict_of(criteria, *rows, runs=runs) for runs in (1, 2))
+        assert (one.verdict, two.verdict) == ("adequate_with_conditions", "adequate")
+        assert one.conditions == [
+            "The run-to-run variation of the generator is not covered: all synthetic images come from one sampling run."
+        ]
+        assert two.conditions == []
+    read = criterion("C1", "ratings.realism.krippendorff_alpha", at_least=0.4)
+    assert verdict_of([read], agreement("realism", 0.5, 0.7), runs=1).verdict == "adequate"
+
+
+def test_nothing_declared_or_nothing_run_is_not_assessed() -> None:
+    """Without a critical criterion, or without any value of one, there is no verdict."""
+    assert verdict_of([]).verdict == "not_assessed"
+    assert verdict_of([FID], *CLOSE).reason == "No critical criterion is declared."
+    verdict = verdict_of([GAIN, RECALL], missing("manifold.recall", "needs 50 images, got 12"))
+    assert verdict.verdict == "not_assessed"
+    assert verdict.reason.endswith("C3 is missing: needs 50 images, got 12.")
+    assert verdict_of([GAIN, RECALL], GAINED).verdict == "insufficient_evidence"
+
+
+def test_adverse_findings_of_the_data_stay_open() -> None:
+    """What was found when loading the data is a condition if adverse, and only then."""
+    found = FindingRow(cell="d", severity="adverse", kind="artefact", text="Burnt-in text in 12 synthetic images.")
+    verdict = verdict_of([GAIN], GAINED, found)
+    assert verdict.conditions == ["Open adverse finding: Burnt-in text in 12 synthetic images."]
+    assert verdict_of([GAIN], GAINED, found.model_copy(update={"severity": "warning"})).verdict == "adequate"
+
+
+def test_rules_are_listed_in_the_order_of_application() -> None:
+    """Claims come first, then the rules, then deviations and conditions."""
+    verdict = verdict_of([GAIN, NO_COPIES], GAINED, NOT_COPIED, NOTICED, uses_model=True)
+    assert verdict.rules == [
+        "Critical claim of C1: supported (C1 met).",
+        "Critical claim of C2: supported (C2 met).",
+        "Rule R1 holds.",
+        "Rule R2 holds.",
+        "Rule R8 holds.",
+        "Rule R5 was not evaluated: it needs a memorisation quantity and a distance.",
+        "Deviations from the first lock: none.",
+        "Conditions: 0.",
+    ]
+    assert verdict.reason == "2 critical claims are supported, and no condition is open."
+
+
+# The first lock
+
+
+def test_the_locked_plan_is_judged_as_declared() -> None:
+    """A plan that equals its first lock is not post hoc."""
+    assert verdict_of([GAIN], GAINED, lock=locked(GAIN)).verdict == "adequate"
+
+
+def test_added_and_relaxed_criteria_are_post_hoc() -> None:
+    """A criterion that came or loosened after the lock is never met; its failing bounds stay visible."""
+    judgement = ask([GAIN, NO_COPIES], GAINED, NOT_COPIED, NOTICED, lock=locked(GAIN))
+    assert (row_of(judgement, "C1").status, row_of(judgement, "C2").status) == ("met", "post_hoc")
+    assert row_of(judgement, "C2").reason == "it was added after the plan was locked"
+    strict = GAIN.model_copy(update={"gain_at_least": 0.0})
+    judgement = ask([GAIN], GAINED, lock=locked(strict))
+    change = "was changed from gain at least 0 to gain at least −0.01 after the plan was locked"
+    assert row_of(judgement, "C1").reason == f"it {change}"
+    assert judgement.verdicts[0].verdict == "insufficient_evidence"
+    assert judgement.findings[0].text == f"Major deviation in augment: C1 {change}."
+    failing = GAINED.model_copy(update={"bound_low": -0.09, "bound_high": -0.04})
+    judgement = ask([GAIN], failing, lock=locked(strict))
+    assert (row_of(judgement, "C1").status, row_of(judgement, "C1").adverse) == ("post_hoc", True)
+
+
+def test_a_tightened_criterion_is_judged_and_named() -> None:
+    """Tightening after the lock is a minor deviation, hence a condition."""
+    verdict = verdict_of([GAIN], GAINED, lock=locked(GAIN.model_copy(update={"gain_at_least": -0.02})))
+    assert verdict.verdict == "adequate_with_conditions"
+    assert verdict.conditions == [
+        "Minor deviation: C1 was tightened from gain at least −0.02 to gain at least −0.01 after the plan was locked."
+    ]
+
+
+def test_dropping_a_criterion_is_a_major_deviation() -> None:
+    """What is left of a locked plan cannot be adequate."""
+    verdict = verdict_of([GAIN], GAINED, lock=locked(GAIN, NO_COPIES))
+    assert verdict.verdict == "insufficient_evidence"
+    assert verdict.reason == "1 critical claim is supported, but the plan was changed after it was locked."
+
+
+def test_other_data_make_every_criterion_post_hoc() -> None:
+    """The lock holds for the data it was made for."""
+    judgement = ask([GAIN], GAINED, lock=locked(GAIN, same_data=False))
+    assert row_of(judgement, "C1").status == "post_hoc"
+    assert [(f.severity, f.kind) for f in judgement.findings] == [("adverse", "deviation")]
+    assert judgement.verdicts[0].verdict == "insufficient_evidence"
+
+
+def test_a_dropped_purpose_is_a_finding() -> None:
+    """A purpose that vanished from the plan leaves a trace."""
+    lock = replace(locked(GAIN), purposes={**locked(GAIN).purposes, "replace": locked(GAIN).purposes["augment"]})
+    (finding,) = ask([GAIN], GAINED, lock=lock).findings
+    assert finding.text == "Major deviation in replace: the purpose was dropped after the plan was locked."
+
+
+# Everything at once
+
+
+def test_invariants_over_all_combinations_of_preconditions() -> None:
+    """For every set of failed preconditions and every decision: status, adverse flag, verdict, and wording.
+
+    A critical and a supportive criterion are each driven through the real evidence, so this also shows that a supportive one
+    adds conditions and never rescues.
+    """
+    bounds = {"met": (0.7, 0.8), "inconclusive": (0.5, 0.8), "not_met": (0.3, 0.5)}
+    texts: set[str] = set()
+    seen = 0
+    for flags, decision, supportive in product(
+        product((False, True), repeat=len(PRECONDITIONS)), bounds, (None, *bounds)
+    ):
+        failed = {s for s, flag in zip(PRECONDITIONS, flags, strict=True) if flag}
+        c = RECALL.model_copy(update={"n_min": 1000} if "insufficient_n" in failed else {})
+        rows: list[Record] = [BREACH] if "invalid" in failed else []
+        rows += [] if "missing" in failed else [score("manifold.recall", *bounds[decision])]
+        rows += [] if "unqualified" in failed else [RECALLED[1]]
+        criteria = [c]
+        if supportive is not None:
+            criteria.append(criterion("S1", "segmentation.dice", mix=(1, 1), at_least=0.6, role="supportive"))
+            rows.append(score("segmentation.dice", *bounds[supportive]))
+        lock = locked(*criteria[1:]) if "post_hoc" in failed else locked(*criteria)
+        judgement = ask(criteria, *rows, lock=lock)
+        (verdict,), row = judgement.verdicts, row_of(judgement, "C3")
+        first = next((s for s in PRECONDITIONS if s in failed), None)
+        assert row.status == (first or decision)
+        assert row.adverse == (decision == "not_met" and first not in (None, "missing"))
+        assert any(f.evidence == "augment/C3" for f in judgement.findings) == row.adverse
+        decided = {"met": "adequate", "not_met": "inadequate", "missing": "not_assessed"}
+        expected = decided.get(row.status, "insufficient_evidence")
+        if expected == "adequate" and supportive not in (None, "met"):
+            expected = "adequate_with_conditions"
+        assert verdict.verdict == expected
+        assert bool(verdict.conditions) == (verdict.verdict == "adequate_with_conditions")
+        texts |= {text for r in judgement.criteria for text in (r.reason, r.rule, r.threshold)}
+        texts |= {verdict.reason, *verdict.rules, *verdict.conditions, *(f.text for f in judgement.findings)}
+        seen += 1
+    assert seen == 32 * 3 * 4
+    assert [problem for text in sorted(texts) for problem in check(text)] == []
+
+
+def test_judging_is_pure() -> None:
+    """The same rows give the same judgement, in whatever order they come."""
+    rows = [GAINED, NOT_COPIED, NOTICED, *RECALLED, *CLOSE]
+    criteria = [GAIN, NO_COPIES, RECALL, FID]
+    assert ask(criteria, *rows) == ask(criteria, *rows) == ask(criteria, *reversed(rows))

@@ -1,0 +1,351 @@
+"""Facts about the conformance tests: good components pass, every broken promise is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from harness.api import (
+    Component,
+    Extractor,
+    FailureMode,
+    Generator,
+    ImageSet,
+    LLMCheck,
+    Metric,
+    NotComputable,
+    Perturbation,
+    Quantity,
+    Rating,
+    RatingImporter,
+    Task,
+)
+from harness.testing import check
+
+
+class Brightness(Metric):
+    """Difference of mean brightness."""
+
+    name = "brightness"
+    version = "1"
+    quantities = (Quantity(name="gap", better="lower", low=0.0),)
+
+    def measure(self, comparison, context):
+        """Return the gap."""
+        return {"gap": abs(float(comparison.synthetic.images.mean(dtype=float) - comparison.test.images.mean(dtype=float)))}
+
+
+class Darken(Perturbation):
+    """Darkens the images."""
+
+    name = "darken"
+    version = "1"
+    failure_mode = FailureMode.DISTRIBUTION_SHIFT
+    full_severity = "black"
+
+    def apply(self, images, train, severity, context):
+        """Return darker images."""
+        return images if severity == 0 else replace(images, images=images.images * np.float32(1 - severity), checked=False)
+
+
+class Means(Extractor):
+    """Mean of every channel, less the mean of the training images."""
+
+    name = "means"
+    version = "1"
+
+    def fit(self, train, context):
+        """Leave the mean."""
+        np.save(context.workdir / "mean.npy", train.images.mean())
+
+    def extract(self, images, context):
+        """Return the means."""
+        return images.images.mean(axis=(2, 3)) - np.load(context.fitted / "mean.npy")
+
+
+class Grey(Generator):
+    """Grey images."""
+
+    name = "grey"
+    version = "1"
+    needs = frozenset({"labels"})
+
+    def sample(self, request, context):
+        """Return grey images with the labels asked for."""
+        images, ids = np.full((request.n, 1, 8, 8), 0.5, np.float32), tuple(map(str, range(request.n)))
+        return ImageSet(images, ids, (1.0, 1.0), labels=request.labels, origin="synthetic")
+
+
+class Guess(Task):
+    """Guesses the commonest label."""
+
+    name = "guess"
+    version = "1"
+    needs = frozenset({"labels"})
+    quantities = (Quantity(name="right", better="higher"), Quantity(name="share", better="higher"))
+    regions = ("all",)
+
+    def evaluate(self, training, validation, test, context):
+        """Return whether the guess is right."""
+        guess = np.bincount(training.labels).argmax()
+        return {"right": np.ma.masked_array(test.labels == guess, dtype=float)[:, None], "share": 0.5}
+
+
+class Memory(RatingImporter):
+    """Ratings from memory."""
+
+    name = "memory"
+    version = "1"
+
+    def read(self, context):
+        """Yield two ratings, one unusable."""
+        yield Rating(item="a", rater="r", scale="realism", value="1")
+        yield Rating(item="b", rater="r", scale="realism", value=None, status="unusable", reason="blank cell")
+
+
+class Always(LLMCheck):
+    """Always says the same."""
+
+    name = "always"
+    version = "1"
+
+    def rate(self, images, scales, context):
+        """Yield the first category for every image and scale."""
+        for item in images.ids:
+            for scale in scales:
+                yield Rating(item=item, rater="m", rater_kind="llm", scale=scale.name, value=scale.categories[0])
+
+
+@pytest.mark.parametrize("component", [Brightness, Darken, Means, Grey, Guess, Memory, Always])
+def test_good_components_pass(component):
+    """A component of each kind that keeps its promises passes, as a class and as an instance."""
+    check(component)
+    check(component(), n=30, size_px=(9, 12), seed=3)
+
+
+def test_volumes_and_colours():
+    """The images can be volumes and can have several channels."""
+    check(Brightness, size_px=(5, 6, 7), channels=2, n=10)
+
+
+def returning(value):
+    """Make a metric that returns this."""
+
+    class Returning(Brightness):
+        """Returns a fixed answer."""
+
+        def measure(self, comparison, context):
+            """Return it."""
+            return value
+
+    return Returning
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ({"gap": float("nan")}, r"gap is nan; raise NotComputable"),
+        ({"gap": float("inf")}, r"gap is inf"),
+        ({"gap": "0.1"}, r"gap is '0.1', which is not a number"),
+        ({"gap": True}, r"gap is True, which is not a number"),
+        ({"gap": -1.0}, r"gap is -1, outside its range 0.0 to None"),
+        ({"other": 1.0}, r"promises \['gap'\] and returns \['other'\]"),
+        ({"gap": 1.0, "more": 1.0}, r"returns \['gap', 'more'\]"),
+        (0.5, r"must return a mapping of quantity to number, got float"),
+    ],
+)
+def test_wrong_answers_of_a_metric(value, sentence):
+    """Not finite, not a number, out of range, the wrong names, no mapping: each is said."""
+    with pytest.raises(AssertionError, match=sentence):
+        check(returning(value))
+
+
+class Mutating(Brightness):
+    """Writes into its input."""
+
+    def measure(self, comparison, context):
+        """Blacken the first image."""
+        comparison.test.images[0] = 0.0
+        return {"gap": 0.0}
+
+
+class Drawing(Brightness):
+    """Draws from the global random state."""
+
+    def measure(self, comparison, context):
+        """Return a random number."""
+        return {"gap": float(np.random.rand())}
+
+
+class Restless(Brightness):
+    """Draws without a seed."""
+
+    def measure(self, comparison, context):
+        """Return a random number."""
+        return {"gap": float(np.random.default_rng().random())}
+
+
+class Ordered(Brightness):
+    """Looks at the first image alone."""
+
+    def measure(self, comparison, context):
+        """Return its brightness."""
+        return {"gap": float(comparison.test.images[0].mean())}
+
+
+class Hopeless(Brightness):
+    """Never has an answer."""
+
+    def measure(self, comparison, context):
+        """Say so."""
+        raise NotComputable("needs 500 images, got 48")
+
+
+class Undocumented(Brightness):
+    pass
+
+
+class Contradictory(Brightness):
+    """Sees noise and does not."""
+
+    sees: ClassVar[frozenset[FailureMode]] = frozenset({FailureMode.NOISE})
+    blind_to: ClassVar[frozenset[FailureMode]] = frozenset({FailureMode.NOISE})
+
+
+class Needy(Brightness):
+    """Needs something unheard of."""
+
+    needs = frozenset({"weights"})
+
+
+class Twice(Brightness):
+    """Promises one thing twice."""
+
+    quantities = (Quantity(name="gap", better="lower"), Quantity(name="gap", better="higher"))
+
+
+class Nameless(Brightness):
+    """Has no name."""
+
+    name = ""
+
+
+class Demanding(Brightness):
+    """Has an option without a default."""
+
+    path: str
+
+
+@pytest.mark.parametrize(
+    ("component", "sentence"),
+    [
+        (Mutating, "changes the images that it was given"),
+        (Drawing, "global random state; it must use context.rng"),
+        (Restless, "on the same images with the same seed"),
+        (Ordered, "with the images in another order"),
+        (Hopeless, r"no answer on 48 random images .*needs 500 images"),
+        (Undocumented, "needs a docstring"),
+        (Contradictory, "to see and to be blind to"),
+        (Needy, r"needs \['weights'\]"),
+        (Twice, "promises a quantity twice"),
+        (Nameless, "needs a class attribute name"),
+        (Demanding, "cannot be built without options"),
+        (Component, "is of no kind|needs a class attribute name"),
+        (dict, "dict is not a Component"),
+    ],
+)
+def test_broken_metrics_and_declarations(component, sentence):
+    """Each broken promise fails with a sentence that names it."""
+    with pytest.raises(AssertionError, match=sentence):
+        check(component)
+
+
+def perturbing(change, **declared):
+    """Make a perturbation that applies this change above severity 0."""
+
+    def apply(self, images, train, severity, context):
+        return images if severity == 0 else change(images, context)
+
+    return type("Changed", (Darken,), {"__doc__": "A change.", "apply": apply, **declared})
+
+
+@pytest.mark.parametrize(
+    ("component", "sentence"),
+    [
+        (type("Eager", (Darken,), {"__doc__": "Eager.", "apply": lambda s, i, t, v, c: i.take([0])}), "at severity 0"),
+        (perturbing(lambda images, context: images), "changes nothing at its dose of concern"),
+        (perturbing(lambda images, context: images.take([])), "leaves no image"),
+        (perturbing(lambda images, context: replace(images, masks=None, labels=None)), r"loses \['labels', 'masks'\]"),
+        (perturbing(lambda images, context: replace(images, ids=tuple(f"x{i}" for i in images.ids))), "invents ids"),
+        (perturbing(lambda images, context: replace(images, patients=images.patients[::-1])), "its patient"),
+        (perturbing(lambda images, context: images.images), "must return an ImageSet, got ndarray"),
+        (
+            perturbing(lambda images, context: images.take(np.random.default_rng().permutation(48)[:9])),
+            "not decided by context.seed",
+        ),
+        (perturbing(lambda images, context: images, full_severity=""), "needs full_severity"),
+        (Darken(doses=(0.5, 0.25), dose_of_concern=0.5), "must rise"),
+        (Darken(doses=(0.25, 0.75)), "dose_of_concern 0.5 is none of"),
+    ],
+)
+def test_broken_perturbations(component, sentence):
+    """Not the identity at 0, no change, lost or invented knowledge, no seed, odd doses: each is said."""
+    with pytest.raises(AssertionError, match=sentence):
+        check(component)
+
+
+def extracting(extract):
+    """Make an extractor with this verb."""
+    return type("Extracting", (Extractor,), {"__doc__": "E.", "name": "e", "version": "1", "extract": extract})
+
+
+@pytest.mark.parametrize(
+    ("extract", "sentence"),
+    [
+        (lambda s, i, c: i.images.mean(axis=(2, 3)).astype(float), r"must return float32 of shape \(48, F\), got float64"),
+        (lambda s, i, c: i.images[:3, 0, 0], r"got float32 \(3, 32\)"),
+        (lambda s, i, c: np.full((len(i), 2), np.nan, np.float32), "not finite"),
+        (lambda s, i, c: (i.images - i.images.mean(axis=0)).mean(axis=(2, 3)), "depend on the other images"),
+        (lambda s, i, c: np.random.default_rng().random((len(i), 2), np.float32), "other features for the same images"),
+    ],
+)
+def test_broken_extractors(extract, sentence):
+    """Wrong type or shape, not finite, rows that depend on each other, no determinism: each is said."""
+    with pytest.raises(AssertionError, match=sentence):
+        check(extracting(extract))
+
+
+def changed(base, verb, value):
+    """Make a component whose verb returns this function of the good answer."""
+
+    def call(self, *arguments):
+        return value(getattr(super(type(self), self), verb)(*arguments))
+
+    return type("Changed", (base,), {"__doc__": "Changed.", verb: call})
+
+
+@pytest.mark.parametrize(
+    ("component", "sentence"),
+    [
+        (changed(Grey, "sample", lambda s: s.take([0])), "returns 1 images where 12 were asked for"),
+        (changed(Grey, "sample", lambda s: replace(s, origin="real")), "origin="),
+        (changed(Grey, "sample", lambda s: s.images), "must return an ImageSet or a folder, got ndarray"),
+        (changed(Guess, "evaluate", lambda r: {"right": 1.0}), r"returns \['right'\]"),
+        (changed(Guess, "evaluate", lambda r: {**r, "share": np.ones(5)}), r"share has shape \(5,\)"),
+        (changed(Guess, "evaluate", lambda r: {**r, "share": np.full(48, np.nan)}), "mask the cases"),
+        (changed(Memory, "read", lambda r: []), "reads no rating"),
+        (changed(Memory, "read", lambda r: None), "ratings one by one, got NoneType"),
+        (changed(Memory, "read", lambda r: ["a"]), "must give Rating, got str"),
+        (changed(Memory, "read", lambda r: [x.model_copy(update={"reason": ""}) for x in r]), "no reason"),
+        (changed(Memory, "read", lambda r: [x.model_copy(update={"value": None}) for x in r]), "is ok but has no value"),
+        (changed(Always, "rate", lambda r: list(r)[1:]), "one rating per image and scale: 96 expected, got 95"),
+        (changed(Always, "rate", lambda r: [x.model_copy(update={"rater_kind": "expert"}) for x in r]), "rater_kind"),
+    ],
+)
+def test_broken_components_of_the_other_kinds(component, sentence):
+    """Generators, tasks, importers and language-model checks are told what they get wrong."""
+    with pytest.raises(AssertionError, match=sentence):
+        check(component)
