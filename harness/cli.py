@@ -199,15 +199,13 @@ def version() -> None:
 def main() -> None:
     """Run the command line; the one place where a `HarnessError` is caught."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except HarnessError as error:
         print("\n".join(error.lines()), file=sys.stderr)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         print("interrupted; finished cells are kept, the same command goes on", file=sys.stderr)
         sys.exit(130)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except BrokenPipeError:
         sys.exit(0)
     except Exception as error:
@@ -216,6 +214,7 @@ def main() -> None:
             sys.exit(2)
         traceback.print_exc()
         sys.exit(4)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _attempt(model: Path, store: Path | None, cache: Path | None, *, workers: int = 0, device: str = "cpu",

@@ -153,7 +153,7 @@ def _snapshot(side: ImageSet) -> tuple[ImageSet, dict[str, np.ndarray]]:
 
 def _global_state() -> tuple[Any, ...]:
     """Return numpy's global random state in a form that compares."""
-    name, keys, *rest = np.random.get_state()
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - looked at, not drawn from
     return name, np.asarray(keys).tobytes(), *rest
 
 
@@ -203,9 +203,9 @@ def _metric(metric: Metric, bench: _Bench) -> None:
         _require(same, f"{called}: {name} is {value:g}, and {moved[name]:g} with the images in another order")
 
 
-def _number(value: object, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise AssertionError(f"{what} is {value!r}, which is not a number")
+def _number(value: Any, what: str) -> float:
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    _require(real, f"{what} is {value!r}, which is not a number")
     _require(math.isfinite(value), f"{what} is {value}; raise NotComputable with a reason where there is no number")
     return float(value)
 
@@ -303,10 +303,9 @@ def _task(task: Task, bench: _Bench) -> None:
         _require(bool(np.isfinite(seen).all()), f"{called}: {name} is not finite; mask the cases that have no value")
 
 
-def _ratings(component: RatingImporter | LLMCheck, found: object) -> Iterator[Rating]:
+def _ratings(component: RatingImporter | LLMCheck, found: Any) -> Iterator[Rating]:
     called = _called(component)
-    if not isinstance(found, Iterable):
-        raise AssertionError(f"{called} must give ratings one by one, got {type(found).__name__}")
+    _require(isinstance(found, Iterable), f"{called} must give ratings one by one, got {type(found).__name__}")
     for rating in found:
         _require(isinstance(rating, Rating), f"{called} must give Rating, got {type(rating).__name__}")
         ok = rating.status != "ok" or rating.value is not None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from harness.api import (
+    Comparison,
     Component,
+    Context,
     Extractor,
     FailureMode,
     Generator,
@@ -21,6 +24,8 @@ from harness.api import (
     Quantity,
     Rating,
     RatingImporter,
+    Request,
+    Scale,
     Task,
 )
 from harness.testing import check
@@ -33,7 +38,7 @@ class Brightness(Metric):
     version = "1"
     quantities = (Quantity(name="gap", better="lower", low=0.0),)
 
-    def measure(self, comparison, context):
+    def measure(self, comparison: Comparison, context: Context) -> dict[str, float]:
         """Return the gap."""
         return {"gap": abs(float(comparison.synthetic.images.mean(dtype=float) - comparison.test.images.mean(dtype=float)))}
 
@@ -46,7 +51,7 @@ class Darken(Perturbation):
     failure_mode = FailureMode.DISTRIBUTION_SHIFT
     full_severity = "black"
 
-    def apply(self, images, train, severity, context):
+    def apply(self, images: ImageSet, train: ImageSet, severity: float, context: Context) -> ImageSet:
         """Return darker images."""
         return images if severity == 0 else replace(images, images=images.images * np.float32(1 - severity), checked=False)
 
@@ -57,11 +62,11 @@ class Means(Extractor):
     name = "means"
     version = "1"
 
-    def fit(self, train, context):
+    def fit(self, train: ImageSet, context: Context) -> None:
         """Leave the mean."""
         np.save(context.workdir / "mean.npy", train.images.mean())
 
-    def extract(self, images, context):
+    def extract(self, images: ImageSet, context: Context) -> np.ndarray:
         """Return the means."""
         return images.images.mean(axis=(2, 3)) - np.load(context.fitted / "mean.npy")
 
@@ -73,7 +78,7 @@ class Grey(Generator):
     version = "1"
     needs = frozenset({"labels"})
 
-    def sample(self, request, context):
+    def sample(self, request: Request, context: Context) -> ImageSet:
         """Return grey images with the labels asked for."""
         images, ids = np.full((request.n, 1, 8, 8), 0.5, np.float32), tuple(map(str, range(request.n)))
         return ImageSet(images, ids, (1.0, 1.0), labels=request.labels, origin="synthetic")
@@ -88,7 +93,7 @@ class Guess(Task):
     quantities = (Quantity(name="right", better="higher"), Quantity(name="share", better="higher"))
     regions = ("all",)
 
-    def evaluate(self, training, validation, test, context):
+    def evaluate(self, training: ImageSet, validation: ImageSet, test: ImageSet, context: Context) -> dict[str, Any]:
         """Return whether the guess is right."""
         guess = np.bincount(training.labels).argmax()
         return {"right": np.ma.masked_array(test.labels == guess, dtype=float)[:, None], "share": 0.5}
@@ -100,7 +105,7 @@ class Memory(RatingImporter):
     name = "memory"
     version = "1"
 
-    def read(self, context):
+    def read(self, context: Context) -> Iterator[Rating]:
         """Yield two ratings, one unusable."""
         yield Rating(item="a", rater="r", scale="realism", value="1")
         yield Rating(item="b", rater="r", scale="realism", value=None, status="unusable", reason="blank cell")
@@ -112,7 +117,7 @@ class Always(LLMCheck):
     name = "always"
     version = "1"
 
-    def rate(self, images, scales, context):
+    def rate(self, images: ImageSet, scales: tuple[Scale, ...], context: Context) -> Iterator[Rating]:
         """Yield the first category for every image and scale."""
         for item in images.ids:
             for scale in scales:
@@ -120,24 +125,24 @@ class Always(LLMCheck):
 
 
 @pytest.mark.parametrize("component", [Brightness, Darken, Means, Grey, Guess, Memory, Always])
-def test_good_components_pass(component):
+def test_good_components_pass(component: Any) -> None:
     """A component of each kind that keeps its promises passes, as a class and as an instance."""
     check(component)
     check(component(), n=30, size_px=(9, 12), seed=3)
 
 
-def test_volumes_and_colours():
+def test_volumes_and_colours() -> None:
     """The images can be volumes and can have several channels."""
     check(Brightness, size_px=(5, 6, 7), channels=2, n=10)
 
 
-def returning(value):
+def returning(value: Any) -> type[Metric]:
     """Make a metric that returns this."""
 
     class Returning(Brightness):
         """Returns a fixed answer."""
 
-        def measure(self, comparison, context):
+        def measure(self, comparison: Comparison, context: Context) -> dict[str, float]:
             """Return it."""
             return value
 
@@ -157,7 +162,7 @@ def returning(value):
         (0.5, r"must return a mapping of quantity to number, got float"),
     ],
 )
-def test_wrong_answers_of_a_metric(value, sentence):
+def test_wrong_answers_of_a_metric(value: Any, sentence: str) -> None:
     """Not finite, not a number, out of range, the wrong names, no mapping: each is said."""
     with pytest.raises(AssertionError, match=sentence):
         check(returning(value))
@@ -166,7 +171,7 @@ def test_wrong_answers_of_a_metric(value, sentence):
 class Mutating(Brightness):
     """Writes into its input."""
 
-    def measure(self, comparison, context):
+    def measure(self, comparison: Comparison, context: Context) -> dict[str, float]:
         """Blacken the first image."""
         comparison.test.images[0] = 0.0
         return {"gap": 0.0}
@@ -175,15 +180,15 @@ class Mutating(Brightness):
 class Drawing(Brightness):
     """Draws from the global random state."""
 
-    def measure(self, comparison, context):
+    def measure(self, comparison: Comparison, context: Context) -> dict[str, float]:
         """Return a random number."""
-        return {"gap": float(np.random.rand())}
+        return {"gap": float(np.random.rand())}  # noqa: NPY002
 
 
 class Restless(Brightness):
     """Draws without a seed."""
 
-    def measure(self, comparison, context):
+    def measure(self, comparison: Comparison, context: Context) -> dict[str, float]:
         """Return a random number."""
         return {"gap": float(np.random.default_rng().random())}
 
@@ -191,7 +196,7 @@ class Restless(Brightness):
 class Ordered(Brightness):
     """Looks at the first image alone."""
 
-    def measure(self, comparison, context):
+    def measure(self, comparison: Comparison, context: Context) -> dict[str, float]:
         """Return its brightness."""
         return {"gap": float(comparison.test.images[0].mean())}
 
@@ -199,12 +204,12 @@ class Ordered(Brightness):
 class Hopeless(Brightness):
     """Never has an answer."""
 
-    def measure(self, comparison, context):
+    def measure(self, comparison: Comparison, context: Context) -> dict[str, float]:
         """Say so."""
         raise NotComputable("needs 500 images, got 48")
 
 
-class Undocumented(Brightness):
+class Undocumented(Brightness):  # noqa: D101
     pass
 
 
@@ -257,16 +262,16 @@ class Demanding(Brightness):
         (dict, "dict is not a Component"),
     ],
 )
-def test_broken_metrics_and_declarations(component, sentence):
+def test_broken_metrics_and_declarations(component: Any, sentence: str) -> None:
     """Each broken promise fails with a sentence that names it."""
     with pytest.raises(AssertionError, match=sentence):
         check(component)
 
 
-def perturbing(change, **declared):
+def perturbing(change: Callable[..., ImageSet], **declared: Any) -> type[Perturbation]:
     """Make a perturbation that applies this change above severity 0."""
 
-    def apply(self, images, train, severity, context):
+    def apply(self, images: ImageSet, train: ImageSet, severity: float, context: Context) -> ImageSet:
         return images if severity == 0 else change(images, context)
 
     return type("Changed", (Darken,), {"__doc__": "A change.", "apply": apply, **declared})
@@ -291,13 +296,13 @@ def perturbing(change, **declared):
         (Darken(doses=(0.25, 0.75)), "dose_of_concern 0.5 is none of"),
     ],
 )
-def test_broken_perturbations(component, sentence):
+def test_broken_perturbations(component: Any, sentence: str) -> None:
     """Not the identity at 0, no change, lost or invented knowledge, no seed, odd doses: each is said."""
     with pytest.raises(AssertionError, match=sentence):
         check(component)
 
 
-def extracting(extract):
+def extracting(extract: Callable[..., Any]) -> type[Component]:
     """Make an extractor with this verb."""
     return type("Extracting", (Extractor,), {"__doc__": "E.", "name": "e", "version": "1", "extract": extract})
 
@@ -312,16 +317,16 @@ def extracting(extract):
         (lambda s, i, c: np.random.default_rng().random((len(i), 2), np.float32), "other features for the same images"),
     ],
 )
-def test_broken_extractors(extract, sentence):
+def test_broken_extractors(extract: Callable[..., Any], sentence: str) -> None:
     """Wrong type or shape, not finite, rows that depend on each other, no determinism: each is said."""
     with pytest.raises(AssertionError, match=sentence):
         check(extracting(extract))
 
 
-def changed(base, verb, value):
+def changed(base: type[Component], verb: str, value: Callable[..., Any]) -> type[Component]:
     """Make a component whose verb returns this function of the good answer."""
 
-    def call(self, *arguments):
+    def call(self, *arguments: Any) -> Any:
         return value(getattr(super(type(self), self), verb)(*arguments))
 
     return type("Changed", (base,), {"__doc__": "Changed.", verb: call})
@@ -345,7 +350,7 @@ def changed(base, verb, value):
         (changed(Always, "rate", lambda r: [x.model_copy(update={"rater_kind": "expert"}) for x in r]), "rater_kind"),
     ],
 )
-def test_broken_components_of_the_other_kinds(component, sentence):
+def test_broken_components_of_the_other_kinds(component: Any, sentence: str) -> None:
     """Generators, tasks, importers and language-model checks are told what they get wrong."""
     with pytest.raises(AssertionError, match=sentence):
         check(component)

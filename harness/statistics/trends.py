@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,9 @@ BAND = 0.99
 MAX_FALSE_ALARM = 0.10
 MIN_POWER = 0.80
 ALPHA = 0.05
+_FEWEST_NULLS = 4
+
+Decision = Literal["qualified", "not_qualified", "reversed"]
 
 
 def jonckheere(groups: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -55,7 +59,7 @@ def adjacent_reversals(groups: Sequence[np.ndarray], alpha: float = ALPHA) -> bo
     groups = [_numbers(g) for g in groups]
     p_values = [
         float(stats.mannwhitneyu(after, before, alternative="less").pvalue)
-        for before, after in zip(groups[:-1], groups[1:], strict=True)
+        for before, after in pairwise(groups)
         if np.ptp(np.concatenate([before, after])) > 0
     ]
     # Holm rejects something exactly where Bonferroni rejects the smallest p.
@@ -96,7 +100,7 @@ class DoseResponse:
     response: float | None
     null_low: float
     null_high: float
-    outcome: Literal["qualified", "not_qualified", "reversed"]
+    outcome: Decision
     reason: str
 
 
@@ -109,70 +113,64 @@ def qualify(
     alarms. doses: values of the replicates by dose; where dose 0 is not among them, the null splits stand in for it.
     """
     null = _numbers(null)
-    values = {float(dose): _numbers(doses[dose]) for dose in sorted(doses)}
-    values = values if 0.0 in values else {0.0: null, **values}
-    if len(null) < 4:
-        raise ValueError(f"qualification needs at least 4 null splits, got {len(null)}")
-    if dose_of_concern not in values or dose_of_concern <= 0 or any(len(v) == 0 for v in values.values()):
-        raise ValueError(f"every dose needs replicates, the dose of concern ({dose_of_concern:g}) too")
+    values = _with_dose_zero(null, doses, dose_of_concern)
     sign = 1.0 if worse == "higher" else -1.0
     setting, checking = np.array_split(null, 2)
     low, high = null_band(setting)
     alarms = int(((checking < low) | (checking > high)).sum())
     false_alarm_high = upper_bound_proportion(alarms, len(checking))
-
     ordered = [sign * values[dose] for dose in sorted(values)]
     trend_p, wrong_p = jonckheere(ordered)[1], jonckheere([-g for g in ordered])[1]
-    steps_back = adjacent_reversals(ordered)
 
-    def caught(dose: float, side: float) -> int:
-        return int(((values[dose] > high) if side > 0 else (values[dose] < low)).sum())
-
-    def bound(dose: float, side: float) -> float:
-        return lower_bound_proportion(caught(dose, side), len(values[dose]))
+    def caught(dose: float, side: float) -> tuple[int, float]:
+        hits = int(((values[dose] > high) if side > 0 else (values[dose] < low)).sum())
+        return hits, lower_bound_proportion(hits, len(values[dose]))
 
     detected_at = None
     for dose in sorted((d for d in values if d > 0), reverse=True):
-        if bound(dose, sign) < MIN_POWER:
+        if caught(dose, sign)[1] < MIN_POWER:
             break
         detected_at = dose
     at = values[dose_of_concern]
-    hits, misled = caught(dose_of_concern, sign), caught(dose_of_concern, -sign)
-    power_low, misled_low = bound(dose_of_concern, sign), bound(dose_of_concern, -sign)
-    spread = float(null.std(ddof=1)) if np.ptp(null) > 0 else 0.0
-
-    outcome: Literal["qualified", "not_qualified", "reversed"] = "not_qualified"
-    if wrong_p < ALPHA:
-        outcome = "reversed"
-        reason = f"improves as the defect grows (one-sided trend p = {wrong_p:.2g}, below {ALPHA:g})"
-    elif misled_low >= MIN_POWER:
-        outcome = "reversed"
-        reason = (
+    (hits, power_low), (misled, misled_low) = caught(dose_of_concern, sign), caught(dose_of_concern, -sign)
+    noticed = (
+        f"noticed {hits} of {len(at)} replicates at dose {dose_of_concern:g} "
+        f"(lower 95 % bound {power_low:.1%}, at least {MIN_POWER:.0%} needed)"
+    )
+    # The first that holds decides; the wrong direction comes first, because it counts against the quantity whatever else holds.
+    objections: list[tuple[bool, Decision, str]] = [
+        (
+            wrong_p < ALPHA,
+            "reversed",
+            f"improves as the defect grows (one-sided trend p = {wrong_p:.2g}, below {ALPHA:g})",
+        ),
+        (
+            misled_low >= MIN_POWER,
+            "reversed",
             f"looks better than real images in {misled} of {len(at)} replicates at dose {dose_of_concern:g} "
-            f"(lower 95 % bound {misled_low:.1%}, {MIN_POWER:.0%} or more is a reversal)"
-        )
-    elif false_alarm_high > MAX_FALSE_ALARM:
-        reason = (
+            f"(lower 95 % bound {misled_low:.1%}, {MIN_POWER:.0%} or more is a reversal)",
+        ),
+        (
+            false_alarm_high > MAX_FALSE_ALARM,
+            "not_qualified",
             f"not quiet: {alarms} false alarms on {len(checking)} null splits "
-            f"(upper 95 % bound {false_alarm_high:.1%}, at most {MAX_FALSE_ALARM:.0%} allowed)"
-        )
-    elif trend_p >= ALPHA:
-        reason = f"does not follow the dose: one-sided trend p = {trend_p:.2g}, below {ALPHA:g} needed"
-    elif steps_back:
-        reason = f"turns back from one dose to the next (Mann-Whitney, Holm over {len(ordered) - 1} steps, p below {ALPHA:g})"
-    elif power_low < MIN_POWER:
-        reason = (
-            f"noticed {hits} of {len(at)} replicates at dose {dose_of_concern:g} "
-            f"(lower 95 % bound {power_low:.1%}, at least {MIN_POWER:.0%} needed)"
-        )
-    else:
-        outcome = "qualified"
-        reason = (
-            f"noticed {hits} of {len(at)} replicates at dose {dose_of_concern:g} "
-            f"(lower 95 % bound {power_low:.1%}, at least {MIN_POWER:.0%} needed)"
-        )
-    if spread == 0:
-        reason += "; the null splits do not vary, so the response has no unit"
+            f"(upper 95 % bound {false_alarm_high:.1%}, at most {MAX_FALSE_ALARM:.0%} allowed)",
+        ),
+        (
+            trend_p >= ALPHA,
+            "not_qualified",
+            f"does not follow the dose: one-sided trend p = {trend_p:.2g}, below {ALPHA:g} needed",
+        ),
+        (
+            adjacent_reversals(ordered),
+            "not_qualified",
+            f"turns back from one dose to the next (Mann-Whitney, Holm over {len(ordered) - 1} steps, p below {ALPHA:g})",
+        ),
+        (power_low < MIN_POWER, "not_qualified", noticed),
+    ]
+    outcome: Decision
+    outcome, reason = next(((word, why) for holds, word, why in objections if holds), ("qualified", noticed))
+    spread = float(null.std(ddof=1)) if np.ptp(null) > 0 else 0.0
     return DoseResponse(
         trend_p=trend_p,
         power=hits / len(at),
@@ -183,8 +181,18 @@ def qualify(
         null_low=low,
         null_high=high,
         outcome=outcome,
-        reason=reason,
+        reason=reason if spread > 0 else f"{reason}; the null splits do not vary, so the response has no unit",
     )
+
+
+def _with_dose_zero(null: np.ndarray, doses: Mapping[float, np.ndarray], dose_of_concern: float) -> dict[float, np.ndarray]:
+    """Return the checked values by dose, dose 0 included."""
+    values = {float(dose): _numbers(doses[dose]) for dose in doses}
+    if len(null) < _FEWEST_NULLS:
+        raise ValueError(f"qualification needs at least {_FEWEST_NULLS} null splits, got {len(null)}")
+    if dose_of_concern not in values or dose_of_concern <= 0 or any(len(v) == 0 for v in values.values()):
+        raise ValueError(f"every dose needs replicates, the dose of concern ({dose_of_concern:g}) too")
+    return values if 0.0 in values else {0.0: null, **values}
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How the blocked neighbour search compares with the usual libraries; run it by hand: python tests/benchmarks/bench_neighbours.py.
+"""How the blocked neighbour search compares with the usual libraries: `python tests/benchmarks/bench_neighbours.py`.
 
 Times are divided by that of one float64 matrix product n x n x d in the same process, so that they compare across machines and
 loads.
@@ -7,8 +7,11 @@ loads.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from prdc import compute_prdc
@@ -34,6 +37,27 @@ def timed(work: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
+def ways(real: np.ndarray, synthetic: np.ndarray, k: int) -> dict[str, Callable[[], object]]:
+    """Return the work to be timed, by name; the two PRDC must agree."""
+    sides = [image_set(real, "train"), image_set(real[:2], "test"), image_set(synthetic, "synthetic")]
+    known, rows = Comparison(*sides), np.arange(0, len(real), 2)
+    ours, theirs = prdc(known, k), library_prdc(real, synthetic, k)
+    assert all(abs(ours[name] - theirs[name]) < 1e-9 for name in ours), f"{ours} is not {theirs}"
+    return {
+        "PRDC, blocked": lambda: prdc(Comparison(*sides), k),
+        "PRDC, half-sample of known distances": lambda: prdc(known.take(train=rows, synthetic=rows), k),
+        "PRDC, prdc library": lambda: library_prdc(real, synthetic, k),
+        "k neighbours, blocked": lambda: Comparison(*sides).neighbours("synthetic", "train", k),
+        "k neighbours, sklearn": lambda: NearestNeighbors(n_neighbors=k, algorithm="brute").fit(real).kneighbors(synthetic),
+    }
+
+
+def library_prdc(real: np.ndarray, synthetic: np.ndarray, k: int) -> dict[str, float]:
+    """Return the reference library's PRDC, its printing swallowed."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return dict(compute_prdc(real, synthetic, k))
+
+
 def main() -> None:
     """Print one line per way of finding neighbours."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -42,27 +66,14 @@ def main() -> None:
     options.add_argument("--k", type=int, default=5)
     options.add_argument("--repeats", type=int, default=3)
     given = options.parse_args()
-    k = given.k
     for n in given.n:
         rng = np.random.default_rng(0)
         real, synthetic = rng.normal(size=(n, given.d)), rng.normal(0.1, 1.0, size=(n, given.d))
-        sides = [image_set(real, "train"), image_set(real[:2], "test"), image_set(synthetic, "synthetic")]
-        product = timed(lambda a=real, b=synthetic: a @ b.T, given.repeats)
-        whole = Comparison(*sides)
-        whole_prdc, reference = prdc(whole, k), compute_prdc(real, synthetic, k)
-        assert all(abs(whole_prdc[name] - reference[name]) < 1e-9 for name in reference), "the two PRDC disagree"
-        rows = np.arange(0, n, 2)
-        ways: dict[str, Callable[[], object]] = {
-            "PRDC, blocked": lambda: prdc(Comparison(*sides), k),
-            "PRDC, half-sample of known distances": lambda: prdc(whole.take(train=rows, synthetic=rows), k),
-            "PRDC, prdc library": lambda: compute_prdc(real, synthetic, k),
-            "k neighbours, blocked": lambda: Comparison(*sides).neighbours("synthetic", "train", k),
-            "k neighbours, sklearn": lambda: NearestNeighbors(n_neighbors=k, algorithm="brute").fit(real).kneighbors(synthetic),
-        }
-        print(f"n = {n}, d = {given.d}, k = {k}; one matrix product {product * 1e3:.1f} ms")
-        for name, work in ways.items():
+        product = timed(partial(np.matmul, real, synthetic.T), given.repeats)
+        print(f"n = {n}, d = {given.d}, k = {given.k}; one matrix product {product * 1e3:.1f} ms")  # noqa: T201
+        for name, work in ways(real, synthetic, given.k).items():
             seconds = timed(work, given.repeats)
-            print(f"  {name:<38} {seconds:8.3f} s {seconds / product:8.1f} products")
+            print(f"  {name:<38} {seconds:8.3f} s {seconds / product:8.1f} products")  # noqa: T201
 
 
 if __name__ == "__main__":

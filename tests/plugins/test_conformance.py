@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from harness.testing import check
@@ -12,6 +14,6 @@ from harness_plugins.perturbations import harness_perturbations
 
 @pytest.mark.parametrize("component", [*harness_extractors(), *harness_metrics(), *harness_perturbations()])
 @pytest.mark.parametrize(("size_px", "channels"), [((20, 24), 1), ((12, 9, 11), 2)])
-def test_built_in_components_conform(component, size_px, channels):
+def test_built_in_components_conform(component: Any, size_px: tuple[int, ...], channels: int) -> None:
     """Each passes the conformance tests with its defaults, on grey images and on volumes of two channels."""
-    check(component, size_px=size_px, channels=channels)
+    check(component, n=24, size_px=size_px, channels=channels)

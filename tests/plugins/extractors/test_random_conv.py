@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.ndimage import correlate
 
-from harness.api import Context, NotComputable
+from harness.api import Context, ImageSet, NotComputable
 from harness_plugins.extractors.random_conv import RandomConv
 
 
 @pytest.fixture
-def context(tmp_path):
+def context(tmp_path: Path) -> Context:
     """Return a context; the seed is not the network's."""
     return Context(seed=9, workdir=tmp_path)
 
 
-def test_agrees_with_an_independent_network(picture_set, context):
+def test_agrees_with_an_independent_network(picture_set: Callable[..., ImageSet], context: Context) -> None:
     """The first layers agree with plain correlations in scipy, float64."""
     images = picture_set(2, (16, 20))
     features = RandomConv(seed=3).extract(images, context)
@@ -39,7 +41,9 @@ def test_agrees_with_an_independent_network(picture_set, context):
 
 
 @pytest.mark.parametrize(("size", "channels", "n"), [((20, 24), 1, 19), ((33, 17), 3, 19), ((16, 20, 17), 1, 5)])
-def test_rows_are_independent(picture_set, context, size, channels, n):
+def test_rows_are_independent(
+    picture_set: Callable[..., ImageSet], context: Context, size: tuple[int, ...], channels: int, n: int
+) -> None:
     """A row is the same to the last bit alone and in another order; grey or colour, 2D or 3D."""
     images = picture_set(n, size, channels)
     whole = RandomConv().extract(images, context)
@@ -49,7 +53,7 @@ def test_rows_are_independent(picture_set, context, size, channels, n):
     np.testing.assert_array_equal(RandomConv().extract(images.take(np.arange(n)[::-1]), context)[::-1], whole)
 
 
-def test_threads_do_not_matter(picture_set, context):
+def test_threads_do_not_matter(picture_set: Callable[..., ImageSet], context: Context) -> None:
     """One thread and two give the same features up to 1e-5 of their size."""
     import torch
 
@@ -64,7 +68,7 @@ def test_threads_do_not_matter(picture_set, context):
     np.testing.assert_allclose(*features, rtol=1e-5, atol=1e-5)
 
 
-def test_deterministic_in_its_own_seed(picture_set, context, tmp_path):
+def test_deterministic_in_its_own_seed(picture_set: Callable[..., ImageSet], context: Context, tmp_path: Path) -> None:
     """The network follows the option `seed`, not the seed of the call, and leaves torch's random state alone."""
     import torch
 
@@ -75,7 +79,7 @@ def test_deterministic_in_its_own_seed(picture_set, context, tmp_path):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_sees_noise_more_than_position(picture_set, context):
+def test_sees_noise_more_than_position(picture_set: Callable[..., ImageSet], context: Context) -> None:
     """Noise moves the features further than shifting the picture does, though its pixels change less."""
     images = picture_set(6, (48, 48))
     rng = np.random.default_rng(0)
@@ -88,7 +92,7 @@ def test_sees_noise_more_than_position(picture_set, context):
     assert np.linalg.norm(worse - base) > np.linalg.norm(shifted - base)
 
 
-def test_large_images_are_averaged_down(picture_set, context):
+def test_large_images_are_averaged_down(picture_set: Callable[..., ImageSet], context: Context) -> None:
     """Axes longer than `side` are averaged to it first, so a 40 px image at side 20 is its 20 px average."""
     large = picture_set(2, (40, 40))
     small = large.images.reshape(2, 1, 20, 2, 20, 2).mean(axis=(3, 5))
@@ -96,7 +100,7 @@ def test_large_images_are_averaged_down(picture_set, context):
     np.testing.assert_allclose(RandomConv(side=20).extract(large, context), RandomConv().extract(reduced, context), atol=1e-5)
 
 
-def test_tiny_images_are_refused(picture_set, context):
+def test_tiny_images_are_refused(picture_set: Callable[..., ImageSet], context: Context) -> None:
     """Images of fewer than 4 pixels along an axis are no number."""
     with pytest.raises(NotComputable, match="4 pixels along every axis"):
         RandomConv().extract(picture_set(2, (3, 20)), context)

@@ -38,32 +38,47 @@ def compare() -> Callable[..., Comparison]:
     return make
 
 
+def _ar1(x: np.ndarray, rho: float) -> np.ndarray:
+    for j in range(1, x.shape[1]):
+        x[:, j] = rho * x[:, j - 1] + np.sqrt(1.0 - rho * rho) * x[:, j]
+    return x
+
+
+def _decay(x: np.ndarray, p: float) -> np.ndarray:
+    for j in range(x.shape[1]):
+        x[:, j] = x[:, j] * (1.0 / (1.0 + p * j / x.shape[1]))
+    return x
+
+
+def _shift(x: np.ndarray, delta: float, cols: int | None = None) -> np.ndarray:
+    x[:, :cols] += delta
+    return x
+
+
+def _copy(x: np.ndarray, source: np.ndarray, frac: float, seed: int) -> np.ndarray:
+    m = round(frac * len(x))
+    x[:m] = source[np.random.default_rng(seed).choice(len(source), m, replace=False)]
+    return x
+
+
+STEPS: dict[str, Callable[..., np.ndarray]] = {
+    "normal": lambda x, seed, n, d: np.random.default_rng(seed).standard_normal((n, d)),
+    "ar1": _ar1,
+    "decay": _decay,
+    "scale": lambda x, a: x * a,
+    "shift": _shift,
+    "copy": _copy,
+}
+
+
 def build(recipe: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Build the matrices of a recipe of the committed subset."""
     out: dict[str, np.ndarray] = {}
     for name, steps in recipe["sets"].items():
         x = np.empty(0)
         for step in steps:
-            match step["op"]:
-                case "normal":
-                    x = np.random.default_rng(step["seed"]).standard_normal((step["n"], step["d"]))
-                case "ar1":
-                    for j in range(1, x.shape[1]):
-                        x[:, j] = step["rho"] * x[:, j - 1] + np.sqrt(1.0 - step["rho"] * step["rho"]) * x[:, j]
-                case "decay":
-                    for j in range(x.shape[1]):
-                        x[:, j] = x[:, j] * (1.0 / (1.0 + step["p"] * j / x.shape[1]))
-                case "scale":
-                    x *= step["a"]
-                case "shift":
-                    x[:, : step.get("cols", x.shape[1])] += step["delta"]
-                case "copy":
-                    m = round(step["frac"] * len(x))
-                    x[:m] = out[step["set"]][
-                        np.random.default_rng(step["seed"]).choice(len(out[step["set"]]), m, replace=False)
-                    ]
-                case other:
-                    raise ValueError(other)
+            given = {key: value for key, value in step.items() if key not in ("op", "set")}
+            x = STEPS[step["op"]](x, **given, **({"source": out[step["set"]]} if "set" in step else {}))
         out[name] = x
     return out
 
@@ -72,6 +87,7 @@ class Golden:
     """Golden rows with the matrices they were computed from."""
 
     def __init__(self, data: Mapping[str, Any], builder: Callable[[Any], Matrices]) -> None:
+        """Take the content of a file of golden values and the function that builds its matrices."""
         self._data, self._builder, self._built = data, builder, dict[str, Matrices]()
 
     def rows(self, metric: str) -> Iterator[tuple[dict[str, Any], Matrices]]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.api import Context, NotComputable
+from harness.api import Comparison, Context, NotComputable
 from harness_plugins.metrics import kernel
 from harness_plugins.metrics.kernel import Kernel, kid_subsets, mmd2_poly3
 
 
-def measured(comparison, seed=0, **options):
+def measured(comparison: Comparison, seed: int = 0, **options: Any) -> float:
     """Kernel distance of a comparison."""
     return Kernel(**options).measure(comparison, Context(seed=seed, workdir=Path()))["kid"]
 
 
-def test_golden_full_sample(golden, compare):
+def test_golden_full_sample(golden: Any, compare: Callable[..., Comparison]) -> None:
     """All three estimators over all pairs give the reference values; the component gives the unbiased one."""
     golden.check(
         "mmd2_poly3",
@@ -30,10 +32,10 @@ def test_golden_full_sample(golden, compare):
             assert measured(comparison) == mmd2_poly3(sets["gen"][:n], sets["train"][:n])
 
 
-def test_golden_subsets(golden):
+def test_golden_subsets(golden: Any) -> None:
     """The three published ways to draw subsets give their packages' values."""
 
-    def value(row, sets):
+    def value(row: dict[str, Any], sets: dict[str, np.ndarray]) -> Any:
         params, (first, second) = row["params"], (sets[name] for name in row["inputs"])
         draws = {
             "torch-fidelity": ("subsets", "subset_size", "rng_seed", "first"),
@@ -49,12 +51,12 @@ def test_golden_subsets(golden):
     golden.check("kid", value)
 
 
-def test_definition():
+def test_definition() -> None:
     """It is the sum over pairs written out, also in blocks."""
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(7, 3)), rng.normal(0.5, size=(5, 3))
 
-    def k(a, b):
+    def k(a: np.ndarray, b: np.ndarray) -> float:
         return (a @ b / 3 + 1) ** 3
 
     expected = (
@@ -65,7 +67,7 @@ def test_definition():
     assert mmd2_poly3(x, y) == pytest.approx(expected, rel=1e-12)
 
 
-def test_blocks_do_not_matter(monkeypatch):
+def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of one row give the value of one whole block."""
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(30, 4)), rng.normal(size=(20, 4))
@@ -74,7 +76,7 @@ def test_blocks_do_not_matter(monkeypatch):
     assert mmd2_poly3(x, y) == pytest.approx(whole, abs=1e-13)
 
 
-def test_unbiased():
+def test_unbiased() -> None:
     """Its mean over samples of one distribution is zero at any number of images, so single values fall below zero."""
     rng = np.random.default_rng(3)
     for n in (10, 40):
@@ -83,7 +85,7 @@ def test_unbiased():
         assert min(values) < 0
 
 
-def test_deterministic_and_indifferent_to_order(compare):
+def test_deterministic_and_indifferent_to_order(compare: Callable[..., Comparison]) -> None:
     """Repeats agree exactly, another order of the rows to rounding; subsets follow the seed."""
     rng = np.random.default_rng(4)
     real, synthetic = rng.normal(size=(80, 12)), rng.normal(0.2, 1.0, size=(70, 12))
@@ -95,7 +97,7 @@ def test_deterministic_and_indifferent_to_order(compare):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_features_are_taken_as_they_are(compare):
+def test_features_are_taken_as_they_are(compare: Callable[..., Comparison]) -> None:
     """Features far from the origin are not centred, because the kernel depends on where they lie."""
     rng = np.random.default_rng(5)
     real, synthetic = rng.normal(3.0, size=(40, 4)), rng.normal(3.2, size=(40, 4))
@@ -103,7 +105,7 @@ def test_features_are_taken_as_they_are(compare):
     assert mmd2_poly3(synthetic, real) != pytest.approx(mmd2_poly3(synthetic - 3.0, real - 3.0), rel=0.1)
 
 
-def test_grows_with_noise_and_collapse():
+def test_grows_with_noise_and_collapse() -> None:
     """Noise and a lost half raise it."""
     rng = np.random.default_rng(6)
     real, fair = rng.normal(size=(400, 8)), rng.normal(size=(400, 8))
@@ -112,7 +114,7 @@ def test_grows_with_noise_and_collapse():
     assert base < mmd2_poly3(fair[fair[:, 0] > 0], real)
 
 
-def test_bad_input(compare):
+def test_bad_input(compare: Callable[..., Comparison]) -> None:
     """One image has no pairs; the u-statistic needs equal sizes."""
     with pytest.raises(NotComputable, match="2 images on each side, got 1 and 9"):
         measured(compare(np.zeros((9, 2)), np.zeros((1, 2))))

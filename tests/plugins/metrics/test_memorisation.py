@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.api import Context, NotComputable
+from harness.api import Comparison, Context, NotComputable
 from harness_plugins.metrics.memorisation import Memorisation, authpct, copies, copy_threshold, ratios
 
 CONTEXT = Context(seed=0, workdir=Path())
 
 
-def gaussians(seed=0, d=8, train=400, test=200, synthetic=300):
+def gaussians(seed: int = 0, d: int = 8, train: int = 400, test: int = 200, synthetic: int = 300) -> tuple[np.ndarray, ...]:
     """Three samples of one Gaussian: a perfect generator."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(train, d)), rng.normal(size=(test, d)), rng.normal(size=(synthetic, d))
 
 
-def test_golden_authpct(golden, compare):
+def test_golden_authpct(golden: Any, compare: Callable[..., Comparison]) -> None:
     """AuthPct is that of the reference implementation."""
     golden.check("authpct", lambda row, sets: authpct(compare(sets["train"], sets["gen"])))
 
 
-def test_definition(compare):
+def test_definition(compare: Callable[..., Comparison]) -> None:
     """Copies are those whose ratio, over distances written out, is below the smaller of the two thresholds."""
     train, test, synthetic = gaussians(1)
     synthetic[:30] = train[:30] + 1e-4
 
-    def u(side):
+    def u(side: np.ndarray) -> np.ndarray:
         near = np.sort(np.linalg.norm(side[:, None] - train[None], axis=2), axis=1)
         return near[:, 0] / near[:, 1]
 
@@ -40,7 +42,7 @@ def test_definition(compare):
     assert found[:30].all()
 
 
-def test_planted_copies_are_counted(compare):
+def test_planted_copies_are_counted(compare: Callable[..., Comparison]) -> None:
     """Of exact and of near copies all are found, and the share times the number of images is their count."""
     train, test, synthetic = gaussians(2, d=16)
     rng = np.random.default_rng(3)
@@ -51,13 +53,13 @@ def test_planted_copies_are_counted(compare):
 
 
 @pytest.mark.parametrize("d", [2, 8, 32])
-def test_few_honest_images_are_called_copies(compare, d):
+def test_few_honest_images_are_called_copies(compare: Callable[..., Comparison], d: int) -> None:
     """A perfect generator has copies at no more than the false-positive rate, up to chance."""
     called = sum(int(copies(compare(t, s, e)).sum()) for t, e, s in (gaussians(seed, d) for seed in range(10)))
     assert called <= 10
 
 
-def test_false_positive_rate_is_met(compare):
+def test_false_positive_rate_is_met(compare: Callable[..., Comparison]) -> None:
     """With plenty of test images, a rate of 1 % lets about 1 % of honest images below alpha^(1/D)."""
     train, test, synthetic = gaussians(4, d=3, train=3000, test=1500, synthetic=3000)
     comparison = compare(train, synthetic, test)
@@ -67,14 +69,14 @@ def test_false_positive_rate_is_met(compare):
     assert np.mean(ratios(*distance["synthetic"].T) < 0.01 ** (1 / dimension)) == pytest.approx(0.01, abs=0.007)
 
 
-def test_no_test_image_is_a_copy():
+def test_no_test_image_is_a_copy() -> None:
     """The threshold is never above the smallest ratio of a test image, whatever rate is asked for."""
     u = np.random.default_rng(5).random(50)
     assert copy_threshold(u, 0.9) == u.min()
     assert copy_threshold(u, 1e-6) < u.min()
 
 
-def test_duplicates_in_train_hide_no_copy(compare):
+def test_duplicates_in_train_hide_no_copy(compare: Callable[..., Comparison]) -> None:
     """An image that is twice in train is still found when it is copied: its duplicate is not the second neighbour."""
     train, test, synthetic = gaussians(6)
     synthetic[:20] = train[:20]
@@ -82,7 +84,7 @@ def test_duplicates_in_train_hide_no_copy(compare):
     np.testing.assert_array_equal(copies(compare(doubled, synthetic, test)), copies(compare(train, synthetic, test)))
 
 
-def test_leaked_test_images_do_not_calibrate(compare):
+def test_leaked_test_images_do_not_calibrate(compare: Callable[..., Comparison]) -> None:
     """Test images that are identical to training images leave the threshold as it is."""
     train, test, synthetic = gaussians(7)
     synthetic[:20] = train[:20]
@@ -90,7 +92,7 @@ def test_leaked_test_images_do_not_calibrate(compare):
     np.testing.assert_array_equal(copies(compare(train, synthetic, leaked)), copies(compare(train, synthetic, test)))
 
 
-def test_deterministic_and_indifferent_to_order(compare):
+def test_deterministic_and_indifferent_to_order(compare: Callable[..., Comparison]) -> None:
     """Repeats agree exactly; another order of the rows gives the same numbers."""
     train, test, synthetic = gaussians(8)
     synthetic[:9] = train[:9]
@@ -99,7 +101,7 @@ def test_deterministic_and_indifferent_to_order(compare):
     assert Memorisation().measure(compare(train[::-1], synthetic[::-1], test[::-1]), CONTEXT) == pytest.approx(first)
 
 
-def test_move_with_copies_and_not_with_collapse(compare):
+def test_move_with_copies_and_not_with_collapse(compare: Callable[..., Comparison]) -> None:
     """More copies raise the share and lower AuthPct; lost modes are no copies."""
     train, test, synthetic = gaussians(9)
     values = []
@@ -112,10 +114,10 @@ def test_move_with_copies_and_not_with_collapse(compare):
     assert Memorisation().measure(compare(train, collapsed[collapsed[:, 0] > 0.5], test), CONTEXT)["copied_share"] == 0.0
 
 
-def test_bad_input(compare):
+def test_bad_input(compare: Callable[..., Comparison]) -> None:
     """Too few test images, one distinct training image, test images at equal distances: each is a reason, no number."""
     train, test, synthetic = gaussians(10)
-    with pytest.raises(NotComputable, match="needs 20 test images .* got 19"):
+    with pytest.raises(NotComputable, match=r"needs 20 test images .* got 19"):
         copies(compare(train, synthetic, np.concatenate([test[:19], train[:5]])))
     with pytest.raises(NotComputable, match="2 training images with different features, got 1"):
         copies(compare(np.ones((9, 2)), synthetic[:, :2], test[:, :2]))

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.api import Context, InputError
+from harness.api import Context, ImageSet, InputError
 from harness_plugins.perturbations.duplication import Duplication
 
 
-def applied(images, train, severity, tmp_path, seed=0, **options):
+def applied(images: ImageSet, train: ImageSet, severity: float, tmp_path: Path, seed: int = 0, **options: Any) -> ImageSet:
     """Images with copies of training images."""
     return Duplication(**options).apply(images, train, severity, Context(seed=seed, workdir=tmp_path))
 
 
 @pytest.fixture
-def images(picture_set):
+def images(picture_set: Callable[..., ImageSet]) -> ImageSet:
     """Return 40 images that are not in train."""
     return picture_set(40)
 
 
 @pytest.fixture
-def train(picture_set):
+def train(picture_set: Callable[..., ImageSet]) -> ImageSet:
     """Return 30 training images."""
     return picture_set(30, seed=1)
 
 
-def test_severity_zero_is_the_identity(images, train, tmp_path):
+def test_severity_zero_is_the_identity(images: ImageSet, train: ImageSet, tmp_path: Path) -> None:
     """At severity 0 the images come back as they are."""
     assert applied(images, train, 0.0, tmp_path) is images
 
 
 @pytest.mark.parametrize("severity", [0.05, 0.15, 0.5, 1.0])
-def test_share_of_copies_is_the_severity(images, train, tmp_path, severity):
+def test_share_of_copies_is_the_severity(images: ImageSet, train: ImageSet, tmp_path: Path, severity: float) -> None:
     """Exactly the share asked for are training images, named in `sources`; the rest are untouched."""
     result = applied(images, train, severity, tmp_path)
     rows = {name: row for row, name in enumerate(train.ids)}
@@ -48,26 +51,26 @@ def test_share_of_copies_is_the_severity(images, train, tmp_path, severity):
         assert result.sources[i] == origin.ids[row]
 
 
-def test_slots_keep_ids_and_patients(images, train, tmp_path):
+def test_slots_keep_ids_and_patients(images: ImageSet, train: ImageSet, tmp_path: Path) -> None:
     """Ids and patients stay those of the slot; features, now wrong, go."""
     result = applied(images.with_features(np.zeros((40, 2))), train, 0.5, tmp_path)
     assert (result.ids, result.patients, result.features) == (images.ids, images.patients, None)
 
 
-def test_no_training_image_twice_while_there_are_enough(images, train, tmp_path):
+def test_no_training_image_twice_while_there_are_enough(images: ImageSet, train: ImageSet, tmp_path: Path) -> None:
     """Copies are of different training images as long as train is large enough."""
     sources = applied(images, train, 0.75, tmp_path).sources
     assert len({s for s in sources if s in train.ids}) == 30
 
 
-def test_near_copies(images, train, tmp_path):
+def test_near_copies(images: ImageSet, train: ImageSet, tmp_path: Path) -> None:
     """With jitter the copies differ from their source by noise of that standard deviation, within [0, 1]."""
     train = replace(train, images=np.full_like(train.images, 0.5))
     result = applied(images, train, 1.0, tmp_path, jitter_sd=0.01)
     assert (result.images - 0.5).std() == pytest.approx(0.01, rel=0.05)
 
 
-def test_seeds_are_honoured(images, train, tmp_path):
+def test_seeds_are_honoured(images: ImageSet, train: ImageSet, tmp_path: Path) -> None:
     """One seed copies the same images again, another seed others; the input is untouched."""
     before = images.images.copy()
     first, again, other = (applied(images, train, 0.5, tmp_path, seed) for seed in (1, 1, 2))
@@ -75,7 +78,7 @@ def test_seeds_are_honoured(images, train, tmp_path):
     np.testing.assert_array_equal(images.images, before)
 
 
-def test_bad_input(images, train, picture_set, tmp_path):
+def test_bad_input(images: ImageSet, train: ImageSet, picture_set: Callable[..., ImageSet], tmp_path: Path) -> None:
     """Training images of another size, none at all, or without the labels that must follow are refused."""
     for wrong in (picture_set(5, (8, 8)), train.take([])):
         with pytest.raises(InputError, match="cannot take the place"):

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.api import Context
+from harness.api import Context, ImageSet
 from harness_plugins.perturbations.gaussian_noise import GaussianNoise
 
 
-def applied(images, severity, tmp_path, seed=0, **options):
+def applied(images: ImageSet, severity: float, tmp_path: Path, seed: int = 0, **options: Any) -> ImageSet:
     """Images with noise."""
     return GaussianNoise(**options).apply(images, images, severity, Context(seed=seed, workdir=tmp_path))
 
 
-def test_severity_zero_is_the_identity(picture_set, tmp_path):
+def test_severity_zero_is_the_identity(picture_set: Callable[..., ImageSet], tmp_path: Path) -> None:
     """At severity 0 the images come back as they are."""
     images = picture_set()
     assert applied(images, 0.0, tmp_path) is images
 
 
 @pytest.mark.parametrize("severity", [0.25, 1.0])
-def test_standard_deviation_is_the_promised_one(picture_set, tmp_path, severity):
+def test_standard_deviation_is_the_promised_one(picture_set: Callable[..., ImageSet], tmp_path: Path, severity: float) -> None:
     """On mid-grey the standard deviation is severity x sd_at_full, and the mean stays."""
     grey = picture_set(80, (40, 40))
     grey = replace(grey, images=np.full_like(grey.images, 0.5))
@@ -33,7 +36,7 @@ def test_standard_deviation_is_the_promised_one(picture_set, tmp_path, severity)
     assert np.abs(np.corrcoef(noise[0].ravel(), noise[70].ravel())[0, 1]) < 0.1
 
 
-def test_range_and_knowledge_are_kept(picture_set, tmp_path):
+def test_range_and_knowledge_are_kept(picture_set: Callable[..., ImageSet], tmp_path: Path) -> None:
     """Values stay in [0, 1] as float32; masks, labels, patients and ids stay; features, now wrong, go."""
     images = picture_set().with_features(np.zeros((12, 2)))
     noisy = applied(images, 1.0, tmp_path)
@@ -46,7 +49,7 @@ def test_range_and_knowledge_are_kept(picture_set, tmp_path):
     assert noisy.features is None
 
 
-def test_seeds_are_honoured(picture_set, tmp_path):
+def test_seeds_are_honoured(picture_set: Callable[..., ImageSet], tmp_path: Path) -> None:
     """One seed gives the same noise again, another seed other noise; the input is untouched."""
     images = picture_set()
     before = images.images.copy()
