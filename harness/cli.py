@@ -29,6 +29,7 @@ app.add_typer(plugins_app, name="plugins", invoke_without_command=True)
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Results file; default: out/results.duckdb beside model.yaml.")]
 CacheOption = Annotated[Path | None, typer.Option("--cache", help="Folder of finished cells; default: cache beside the results file.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL.YAML", help="The audit to carry out.")]
+INTERRUPTED = 130
 WORDS = {"adequate": "Adequate for purpose", "adequate_with_conditions": "Adequate with conditions",
          "insufficient_evidence": "Insufficient evidence", "inadequate": "Inadequate for purpose",
          "not_assessed": "Not assessed"}  # fmt: skip
@@ -204,8 +205,7 @@ def main() -> None:
         print("\n".join(error.lines()), file=sys.stderr)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
-        print("interrupted; finished cells are kept, the same command goes on", file=sys.stderr)
-        sys.exit(130)
+        code = INTERRUPTED
     except BrokenPipeError:
         sys.exit(0)
     except Exception as error:
@@ -214,6 +214,8 @@ def main() -> None:
             sys.exit(2)
         traceback.print_exc()
         sys.exit(4)
+    if code == INTERRUPTED:
+        print("interrupted; finished cells are kept, the same command goes on", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

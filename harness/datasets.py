@@ -421,7 +421,9 @@ def fit_preprocessing(data: DataSpec, base: Path, salt: bytes) -> Preprocessing:
     order = OrderStatistics()
     percentiles = data.window.percentiles if isinstance(data.window, Percentiles) else None
     resampled = []
+    opened: list[tuple[Entry, tuple[int, ...]]] = []
     for entry, image in decoded(arm, complaints):
+        opened.append((entry, image.size_px))
         kind: Channels = "rgb" if len(image.pixels) > 1 else "grey"
         seen.channels[kind].append(entry.path)
         seen.sizes[image.size_px].append(entry.path)
@@ -431,8 +433,12 @@ def fit_preprocessing(data: DataSpec, base: Path, salt: bytes) -> Preprocessing:
         resampled.append(new_spacing(stated, image.size_px, data.size, data.resize) if stated else (1.0,) * len(image.size_px))
         if percentiles is not None:
             order.coarse(in_channels(image.pixels, data.channels))
+    disagreements = list(seen.disagreements(data))
+    if data.masks is not None and (arm.problems or complaints.problems() or disagreements):
+        for entry, size in opened:  # the audit stops here, so say what reading the masks would say
+            read_mask(entry, size, data.masks, complaints)
     problems = [*arm.problems, *complaints.problems()]
-    problems += [replace(problem, where=str(folder)) for problem in seen.disagreements(data)]
+    problems += [replace(problem, where=str(folder)) for problem in disagreements]
     raise_if(problems, InputError)
     if percentiles is None:
         window = data.window if isinstance(data.window, tuple) else next(iter(seen.ranges)) or (0.0, 1.0)
@@ -576,6 +582,26 @@ def _keys(values: np.ndarray) -> np.ndarray:
     return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.int64)
 
 
+def read_mask(entry: Entry, size: tuple[int, ...], rule: MaskRule, complaints: Complaints) -> np.ndarray | None:
+    """Return the regions of an image of this size, uint8; None, with a complaint, where they cannot be read or do not fit."""
+    if entry.mask is None:
+        return None
+    try:
+        raw = imagefiles.decode_mask(entry.mask)
+    except InputError as error:
+        complaints.single += error.problems
+        return None
+    if raw.shape != size:
+        complaints.add(entry.path, f"the mask is {px(raw.shape)}, the image {px(size)}", "make each mask the size of its image")
+        return None
+    if rule.regions is None:
+        return (raw > 0).astype(np.uint8)
+    mask = np.zeros(raw.shape, dtype=np.uint8)
+    for region, value in enumerate(rule.regions, start=1):
+        mask[raw == value] = region
+    return mask
+
+
 def in_channels(pixels: np.ndarray, channels: Channels | None) -> np.ndarray:
     """(C, ...) -> grey (1, ...) or rgb (3, ...); None leaves them."""
     if channels == "grey" and len(pixels) > 1:
@@ -591,9 +617,7 @@ def in_window(pixels: np.ndarray, window: tuple[float, float]) -> tuple[np.ndarr
     return np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32), outside
 
 
-def new_spacing(
-    spacing: Sequence[float], old: Sequence[int], new: Sequence[int] | None, resize: Resize
-) -> tuple[float, ...]:
+def new_spacing(spacing: Sequence[float], old: Sequence[int], new: Sequence[int] | None, resize: Resize) -> tuple[float, ...]:
     """Return the spacing after resizing: stretching keeps the field of view, padding and cropping keep the spacing."""
     if new is None or resize != "stretch" or len(new) != len(old):
         return tuple(spacing)
@@ -738,9 +762,7 @@ __all__ = [
     "overlaps", "save", "split_validation",
 ]  # fmt: skip
 _EXAMPLES = 5
-NoteKind = Literal[
-    "outside_window", "spacing_assumed", "spacing_varies", "files_ignored", "channels_converted", "not_stated"
-]
+NoteKind = Literal["outside_window", "spacing_assumed", "spacing_varies", "files_ignored", "channels_converted", "not_stated"]
 
 
 @dataclass(frozen=True)
@@ -857,7 +879,7 @@ class _Reader:
     def parts(self, entry: Entry, image: Decoded) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Yield the image, or its patches, with the mask; nothing where something is wrong with it."""
         p = self.preprocessing
-        mask = self._mask(entry, image)
+        mask = None if self.rule is None else read_mask(entry, image.size_px, self.rule, self.complaints)
         fits = self._fits(entry, image)
         self._count_spacing(entry, image)
         self.converted += (len(image.pixels) > 1) != (p.channels == "rgb")
@@ -913,25 +935,6 @@ class _Reader:
             other = "state none" if p.spacing_from == "assumed" else f"have {_mm(p.spacing_mm)}"
             self.complaints.add(entry.path, f"a spacing of {_mm(spacing)} where the training files {other}",
                                 "resample to one spacing, or declare `spacing_mm`")  # fmt: skip
-
-    def _mask(self, entry: Entry, image: Decoded) -> np.ndarray | None:
-        if self.rule is None or entry.mask is None:
-            return None
-        try:
-            raw = imagefiles.decode_mask(entry.mask)
-        except InputError as error:
-            self.complaints.single += error.problems
-            return None
-        if raw.shape != image.size_px:
-            what = f"the mask is {px(raw.shape)}, the image {px(image.size_px)}"
-            self.complaints.add(entry.path, what, "make each mask the size of its image")
-            return None
-        if self.rule.regions is None:
-            return (raw > 0).astype(np.uint8)
-        mask = np.zeros(raw.shape, dtype=np.uint8)
-        for region, value in enumerate(self.rule.regions, start=1):
-            mask[raw == value] = region
-        return mask
 
     def _corners(self, entry: Entry, size: tuple[int, ...], mask: np.ndarray | None) -> Iterator[tuple[int, ...]]:
         """Yield patch corners drawn with the seed and the path alone, so that other files and the salt do not move them."""

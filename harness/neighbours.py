@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-_KEPT_ENTRIES = 25_000_000
+_KEPT_ENTRIES = 10_000_000
 _BLOCK_ENTRIES = 4_000_000
 _ROUNDING = 1e-12
+_EXACT_PAIRS = 10_000
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Pool:
     rows: dict[str, np.ndarray | None] = field(default_factory=dict)
     _centred: dict[str, np.ndarray] = field(default_factory=dict)
     _squared: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
-    _answers: dict[tuple[str, str, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    _answers: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self._centred:
@@ -80,8 +81,9 @@ class Pool:
 
     def neighbours(self, of: str, among: str, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return distances and indices (N_of, k), nearest first; within one role the image itself is left out."""
-        if (of, among, k) in self._answers:
-            return self._answers[of, among, k]
+        known = self._answers.get((of, among))
+        if known is not None and known[0].shape[1] >= k >= 1:
+            return known[0][:, :k], known[1][:, :k]
         a, b = self.features(of), self.features(among)
         own = of == among
         available = len(b) - own
@@ -104,7 +106,7 @@ class Pool:
             order = np.lexsort((near, exact), axis=1)[:, :k]
             index[part] = np.take_along_axis(near, order, axis=1)
             distance[part] = np.take_along_axis(exact, order, axis=1)
-        self._answers[of, among, k] = distance, index
+        self._answers[of, among] = distance, index
         return distance, index
 
     def within(self, of: str, among: str, radii: np.ndarray) -> np.ndarray:
@@ -117,8 +119,10 @@ class Pool:
             inside = squared < radii**2
             # Pairs too close to the surface for the expanded form are settled by direct differences.
             slack = _ROUNDING * (length_a[part][:, None] + length_b[None, :])
-            for i, j in zip(*np.nonzero(np.abs(squared - radii**2) <= slack), strict=True):
-                inside[i, j] = np.sqrt(((a[part.start + i] - b[j]) ** 2).sum()) < radii[j]
+            near_i, near_j = np.nonzero(np.abs(squared - radii**2) <= slack)
+            for start in range(0, len(near_i), _EXACT_PAIRS):
+                i, j = near_i[start : start + _EXACT_PAIRS], near_j[start : start + _EXACT_PAIRS]
+                inside[i, j] = np.sqrt(((a[part.start + i] - b[j]) ** 2).sum(axis=1)) < radii[j]
             counts[part] = inside.sum(axis=1)
         return counts
 

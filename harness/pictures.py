@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -23,15 +24,19 @@ def thumbnail(image: np.ndarray) -> bytes:
     return png.encode(np.moveaxis(pixels, 0, -1) if len(pixels) == 3 else pixels[0])
 
 
-def gallery(cell: str, name: str, images: ImageSet, n: int, seed: int) -> Iterator[PictureRow]:
-    """Yield n images drawn at random, the captions naming their label where there is one."""
+def gallery(
+    cell: str, name: Literal["real", "synthetic"], images: ImageSet, labels: Sequence[str] | None, n: int, seed: int
+) -> Iterator[PictureRow]:
+    """Yield n images drawn at random, captioned with their label where there is one."""
     rows = np.sort(np.random.default_rng(seed).choice(len(images), min(n, len(images)), replace=False))
     for position, row in enumerate(rows):
-        caption = "" if images.labels is None else f"label {int(images.labels[row])}"
+        caption = ""
+        if images.labels is not None:
+            number = int(images.labels[row])
+            caption = labels[number] if labels and number < len(labels) else f"label {number}"
         yield PictureRow(
-            cell=cell, gallery="real" if name == "real" else "synthetic", position=position, item=images.ids[row], caption=caption,
-            png=thumbnail(images.images[row]),
-        )  # fmt: skip
+            cell=cell, gallery=name, position=position, item=images.ids[row], caption=caption, png=thumbnail(images.images[row])
+        )
 
 
 def nearest(cell: str, synthetic: ImageSet, train: ImageSet, rows: np.ndarray, partners: np.ndarray, values: np.ndarray,

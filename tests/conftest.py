@@ -51,17 +51,20 @@ def real_data() -> Path:
 def new_environment() -> Callable[..., Path]:
     """Return a function that makes a virtual environment which borrows the packages of this one, and returns its python.
 
-    with_harness: also what is installed in development mode here; without it, a harness installed there comes first.
+    with_harness: the harness too, as it is installed here; without it, everything else.
     """
 
     def make(folder: Path, *, with_harness: bool) -> Path:
         venv.create(folder, symlinks=True, with_pip=False)
         python = folder / "bin" / "python"
-        borrowed = sysconfig.get_path("purelib")
+        lent = Path(sysconfig.get_path("purelib"))
         own = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-        (own / "zz_borrowed.pth").write_text(
-            f"import site; site.addsitedir({borrowed!r})\n" if with_harness else f"{borrowed}\n"
-        )
+        if with_harness:
+            (own / "lent.pth").write_text(f"import site; site.addsitedir({str(lent)!r})\n", encoding="utf-8")
+        else:
+            for entry in lent.iterdir():
+                if not entry.name.startswith(("harness", "audit_harness", "__editable__")) and entry.suffix != ".pth":
+                    (own / entry.name).symlink_to(entry)
         return python
 
     return make

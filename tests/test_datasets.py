@@ -28,7 +28,7 @@ from harness.datasets import (
     split_validation,
 )
 from harness.errors import InputError
-from harness.images import ImageSet
+from harness.images import ImageSet, Origin
 from harness.spec import DataSpec, Layout
 
 SALT = b"of this test"
@@ -79,7 +79,7 @@ def read(
 ) -> Loaded:  # fmt: skip
     """Fit on the training folder and load one folder."""
     preprocessing = fit_preprocessing(data, base, salt)
-    origin = "synthetic" if role == "synthetic" else "real"
+    origin: Origin = "synthetic" if role == "synthetic" else "real"
     return load(
         data, base / folder, layout or anchored(data, base), preprocessing,
         role=role, salt=salt, seed=seed, origin=origin, store_in=store_in,
@@ -126,7 +126,7 @@ def test_percentiles_are_exact_order_statistics(tmp_path: Path, dtype: type) -> 
     """The streamed percentiles are the order statistics that sorting all pixels at once would give."""
     rng = np.random.default_rng(1)
     (tmp_path / "train").mkdir()
-    parts = [(rng.standard_normal((30, 20)) * 300 - 50).astype(dtype) for _ in range(4)]
+    parts: list[np.ndarray] = [(rng.standard_normal((30, 20)) * 300 - 50).astype(dtype) for _ in range(4)]
     for k, part in enumerate(parts):
         np.save(tmp_path / f"train/{k}.npy", part)
     window = fit_preprocessing(spec(window={"percentiles": [2.5, 97.5]}), tmp_path, SALT).window
@@ -146,7 +146,7 @@ def test_preprocessing_survives_json_and_sees_training_files_only(tmp_path: Path
 
 
 def test_every_arm_gets_the_window_of_the_training_files(tmp_path: Path) -> None:
-    """A type that differs from the training files is an error where the window came from the type, not where it was declared."""
+    """A type that differs from the training files is an error where the window came from the type, not where it is declared."""
     png(tmp_path / "train/a.png", 100)
     (tmp_path / "out").mkdir()
     np.save(tmp_path / "out/a.npy", np.full((6, 8), 0.5))
@@ -189,7 +189,9 @@ def test_area_averaging_keeps_the_mean(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (37, 53), dtype=np.uint8)
     png(tmp_path / "train/a.png", pixels)
 
-    assert read(tmp_path, spec(size=[10, 17], resize="stretch")).images.images.mean() == pytest.approx(pixels.mean() / 255, rel=1e-5)
+    shrunk = read(tmp_path, spec(size=[10, 17], resize="stretch")).images.images
+
+    assert shrunk.mean() == pytest.approx(pixels.mean() / 255, rel=1e-5)
 
 
 def test_padding_and_cropping(tmp_path: Path) -> None:
@@ -272,7 +274,7 @@ def test_dicom_series_of_sixteen_bit(tmp_path: Path) -> None:
                 tmp_path / f"train/{label}/{who}/{9 - k}.dcm", np.full((5, 6), 100 * k + (label == "ill")), PatientID=who,
                 ImagePositionPatient=[0, 0, 2.5 * k], SeriesInstanceUID=f"1.2.{len(label)}",
             )  # fmt: skip
-    data = spec(series=True, window=[0, 4095], patients={"header": "PatientID"}, labels={"folder": 2}, groups={"who": {"folder": 1}})
+    data = spec(series=True, window=[0, 4095], patients={"header": "PatientID"}, labels={"folder": 2})
     images = read(tmp_path, data).images
 
     assert images.images.shape == (2, 1, 4, 5, 6)
@@ -347,7 +349,9 @@ def test_one_row_for_two_files(tmp_path: Path) -> None:
     png(tmp_path / "train/v/a.png")
     (tmp_path / "table.csv").write_text("file,class\na.png,x\n")
 
-    assert "one row of table.csv fits two files" in refusal(tmp_path, spec(csv={"path": "table.csv"}, labels={"column": "class"}))
+    data = spec(csv={"path": "table.csv"}, labels={"column": "class"})
+
+    assert "one row of table.csv fits two files" in refusal(tmp_path, data)
     assert "need a table" in refusal(tmp_path, spec(labels={"column": "class"}))
 
 
@@ -459,10 +463,12 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     np.save(tmp_path / "train/object.npy", np.array([None]), allow_pickle=True)
     (tmp_path / "train/cut.nii").write_bytes(b"\0" * 100)
     (tmp_path / "train/cut.dcm").write_bytes(b"\0" * 128 + b"DICM")
-    text = refusal(tmp_path, spec(labels="folder", patients={"pattern": r"P\d"}, groups={"site": {"pattern": "("}}, masks={"suffix": "_m"}))
+    data = spec(labels="folder", patients={"pattern": r"P\d"}, groups={"site": {"pattern": "("}}, masks={"suffix": "_m"})
+    text = refusal(tmp_path, data)
 
     for words in (
-        "a.jpg: cannot be read", "nan.npy: 1 pixels are NaN", "none.npy: the image has no pixels", "object.npy: holds Python objects",
+        "a.jpg: cannot be read", "nan.npy: 1 pixels are NaN", "none.npy: the image has no pixels",
+        "object.npy: holds Python objects",
         "cut.nii: cannot be read", "cut.dcm", "one id: a.jpg and a.png", "7 of 7 images have no label (folder 1)",
         "7 of 7 images have no patient (pattern P\\d)", "pattern '(' of the group site is not a regular expression",
         "7 of 7 images have no mask",
@@ -524,9 +530,10 @@ def image_set(n: int = 6, **options: Any) -> ImageSet:
     """Return a small set with everything in it."""
     rng = np.random.default_rng(3)
     values: dict[str, Any] = {
-        "images": rng.random((n, 1, 4, 5)).astype(np.float32), "ids": tuple(f"é{k}" for k in range(n)), "spacing_mm": (0.1, 1 / 3),
-        "masks": rng.integers(0, 3, (n, 4, 5)).astype(np.uint8), "labels": np.arange(n) % 2, "concepts": np.ones((n, 2), np.uint8),
-        "patients": tuple(f"p{k // 2}" for k in range(n)), "groups": {"site": np.array(["N", "South"] * (n // 2)), "age": np.arange(n)},
+        "images": rng.random((n, 1, 4, 5)).astype(np.float32), "ids": tuple(f"é{k}" for k in range(n)),
+        "spacing_mm": (0.1, 1 / 3), "masks": rng.integers(0, 3, (n, 4, 5)).astype(np.uint8), "labels": np.arange(n) % 2,
+        "concepts": np.ones((n, 2), np.uint8), "patients": tuple(f"p{k // 2}" for k in range(n)),
+        "groups": {"site": np.array(["N", "South"] * (n // 2)), "age": np.arange(n)},
         "sources": tuple("s" * n), "features": rng.random((n, 3)),
     }  # fmt: skip
     return ImageSet(**{**values, **options})
@@ -560,7 +567,8 @@ def test_validation_split_is_by_patient_and_label() -> None:
 
     assert not set(kept.patients or ()) & set(held.patients or ())
     assert sorted((*kept.ids, *held.ids)) == sorted(whole.ids)
-    assert (held.n_patients, int(np.sum(held.labels or 0) if held.labels is None else held.labels.sum())) == (10, 8)
+    assert held.labels is not None
+    assert (held.n_patients, int(held.labels.sum())) == (10, 8)
     assert split_validation(whole, 0.2, 5)[1].ids == held.ids
     assert split_validation(whole, 0.2, 6)[1].ids != held.ids
     with pytest.raises(InputError, match="second patient"):

@@ -126,7 +126,8 @@ def test_tiff_variants(tmp_path: Path) -> None:
 
 def test_npy_axes(tmp_path: Path) -> None:
     """(D, H, W) is a volume, a first axis of one is dropped, a last axis of three is colour, booleans are 0 and 1."""
-    for shape, expected in {(4, 6, 8): (1, 4, 6, 8), (1, 6, 8): (1, 6, 8), (4, 6, 8, 3): (3, 4, 6, 8), (6, 8, 1): (1, 6, 8)}.items():
+    volume, flat = (1, 4, 6, 8), (1, 6, 8)
+    for shape, expected in {(4, 6, 8): volume, (1, 6, 8): flat, (4, 6, 8, 3): (3, 4, 6, 8), (6, 8, 1): flat}.items():
         np.save(tmp_path / "a.npy", np.zeros(shape))
         assert decode(tmp_path / "a.npy").pixels.shape == expected
     np.save(tmp_path / "b.npy", GREY8 > 9)
@@ -167,9 +168,8 @@ def test_nifti_scaling_units_and_single_slices(tmp_path: Path) -> None:
 
 def test_dicom_values(tmp_path: Path) -> None:
     """Rescaling is applied, spacing is (rows, columns), and the range is that of the stored bits, rescaled."""
-    path = write_dicom(
-        tmp_path / "a.dcm", GREY16 // 16, BitsStored=12, HighBit=11, RescaleSlope=2, RescaleIntercept=-1024, PixelSpacing=[0.5, 0.25]
-    )
+    elements = {"BitsStored": 12, "HighBit": 11, "RescaleSlope": 2, "RescaleIntercept": -1024, "PixelSpacing": [0.5, 0.25]}
+    path = write_dicom(tmp_path / "a.dcm", GREY16 // 16, **elements)
     image = decode(path)
 
     assert np.array_equal(image.pixels[0], (GREY16 // 16).astype(float) * 2 - 1024)
@@ -180,9 +180,7 @@ def test_dicom_values(tmp_path: Path) -> None:
 def test_dicom_photometric(tmp_path: Path) -> None:
     """MONOCHROME1 is inverted within the stored range; RGB is read."""
     one = write_dicom(tmp_path / "1", GREY16 // 16, BitsStored=12, HighBit=11, PhotometricInterpretation="MONOCHROME1")
-    colour = write_dicom(
-        tmp_path / "c.dcm", RGB8, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0
-    )
+    colour = write_dicom(tmp_path / "c.dcm", RGB8, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
 
     assert kind_of(one) == "dicom"
     assert np.array_equal(decode(one).pixels[0], 4095 - GREY16 // 16)
@@ -214,12 +212,13 @@ def test_series_and_nifti_of_one_volume_agree(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 4096, (4, 5, 3)).astype(np.uint16)  # (z, y, x), RAS+
     nibabel.save(nibabel.Nifti1Image(truth.transpose(2, 1, 0), np.diag([3.0, 0.5, 0.7, 1.0])), tmp_path / "a.nii")
-    files = []
-    for x in range(3):  # rows run to the feet, columns to the back; x counts towards the left in DICOM
-        files.append(write_dicom(
-            tmp_path / f"{x}.dcm", np.ascontiguousarray(truth[::-1, ::-1, x]), SeriesInstanceUID="1.2",
-            ImagePositionPatient=[-3.0 * x, 0, 0], ImageOrientationPatient=[0, 1, 0, 0, 0, -1], PixelSpacing=[0.7, 0.5],
-        ))  # fmt: skip
+    # Rows run to the feet, columns to the back; x counts towards the left in DICOM.
+    lie = {"SeriesInstanceUID": "1.2", "ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "PixelSpacing": [0.7, 0.5]}
+    slices = [np.ascontiguousarray(truth[::-1, ::-1, x]) for x in range(3)]
+    files = [
+        write_dicom(tmp_path / f"{x}.dcm", pixels, ImagePositionPatient=[-3.0 * x, 0, 0], **lie)
+        for x, pixels in enumerate(slices)
+    ]
     series, nifti = decode_series(files), decode(tmp_path / "a.nii")
 
     assert np.array_equal(series.pixels, nifti.pixels)
@@ -350,7 +349,7 @@ def test_what_would_lose_information_is_refused(tmp_path: Path) -> None:
     start = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes([0, 0, 0, 1, 0, 0, 0, 1, 16, 2, 0, 0, 0])
     (tmp_path / "deep.png").write_bytes(start)
 
-    expected = {"alpha.png": "transparent", "two.npz": "which of a, b", "frames.dcm": "multi-frame", "deep.png": "16-bit colour"}
+    expected = {"alpha.png": "transparent", "two.npz": "which of a, b", "frames.dcm": "multi-frame", "deep.png": "16-bit col"}
     for name, words in expected.items():
         with pytest.raises(InputError, match=words):
             decode(tmp_path / name)

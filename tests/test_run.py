@@ -209,7 +209,7 @@ def test_a_failed_cell_is_tried_again_when_asked(project: Project) -> None:
 def test_few_patients_give_values_without_intervals(project: Project) -> None:
     """Two training patients: no interval, no floor, no qualification, and each says why."""
     for path in list((project.folder / "train").rglob("*.png")):
-        if not any(name in path.name for name in ("P0001", "P0002")):
+        if not any(name in path.name for name in ("P001_", "P002_")):
             path.unlink()
     project.write(metrics=["frechet"], purposes={"p": {"context_of_use": "c", "uses_model": False}})
     audit_id = project.audit().run()
@@ -224,7 +224,7 @@ def test_few_patients_give_values_without_intervals(project: Project) -> None:
 
 def test_patients_shared_by_train_and_test_are_a_finding_that_invalidates(project: Project) -> None:
     """A leak does not stop the audit; it is a breach, and the criterion is invalid."""
-    leaked = next((project.folder / "train").rglob("P0001_*_*[0-9].png"))
+    leaked = next((project.folder / "train").rglob("P001_*_*[0-9].png"))
     (project.folder / "test" / leaked.parent.name / leaked.name).write_bytes(leaked.read_bytes())
     mask = leaked.with_name(f"{leaked.stem}_mask.png")
     (project.folder / "test" / mask.parent.name / mask.name).write_bytes(mask.read_bytes())

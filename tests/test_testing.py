@@ -271,7 +271,7 @@ def test_broken_metrics_and_declarations(component: Any, sentence: str) -> None:
 def perturbing(change: Callable[..., ImageSet], **declared: Any) -> type[Perturbation]:
     """Make a perturbation that applies this change above severity 0."""
 
-    def apply(self, images: ImageSet, train: ImageSet, severity: float, context: Context) -> ImageSet:
+    def apply(self: Perturbation, images: ImageSet, train: ImageSet, severity: float, context: Context) -> ImageSet:
         return images if severity == 0 else change(images, context)
 
     return type("Changed", (Darken,), {"__doc__": "A change.", "apply": apply, **declared})
@@ -326,7 +326,7 @@ def test_broken_extractors(extract: Callable[..., Any], sentence: str) -> None:
 def changed(base: type[Component], verb: str, value: Callable[..., Any]) -> type[Component]:
     """Make a component whose verb returns this function of the good answer."""
 
-    def call(self, *arguments: Any) -> Any:
+    def call(self: Component, *arguments: Any) -> Any:
         return value(getattr(super(type(self), self), verb)(*arguments))
 
     return type("Changed", (base,), {"__doc__": "Changed.", verb: call})

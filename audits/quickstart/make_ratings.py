@@ -1,6 +1,6 @@
 """Writes ratings.csv and answers.jsonl: what simulated readers and a simulated language model say of 60 synthetic images.
 
-Nobody looked at an image. The class of an image is +1 (malignant) or -1 (benign); a reader's impression is 1.1 times the class,
+Nobody looked at an image. The class of an image is +1 (malignant) or -1 (benign); a reader's impression is 1.5 times the class,
 plus what is hard about the image (Gaussian, SD 0.6, the same for everyone), plus the reader's own error (SD 0.6 to 0.9; model
 1.1) and leaning. The diagnosis is its sign, the suspicion from 1 to 5 counts the limits -1.5, -0.5, 0.5 and 1.5 below it. One
 reader leaves two images out; the model refuses one, evades another and was never asked about a third.
@@ -36,7 +36,7 @@ def ratings() -> tuple[list[tuple[str, str, str, str]], list[dict[str, str | boo
     """Return the rows of ratings.csv and the lines of answers.jsonl."""
     rng = np.random.default_rng(SEED)
     names, classes = [name for name, _ in items()], np.array([sign for _, sign in items()])
-    impression = 1.1 * classes + rng.normal(0.0, 0.6, len(names))
+    impression = 1.5 * classes + rng.normal(0.0, 0.6, len(names))
     rows: list[tuple[str, str, str, str]] = []
     for reader, (error, leaning) in READERS.items():
         seen = impression + rng.normal(leaning, error, len(names))

@@ -67,7 +67,7 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     for role, images in sets.items():
         datasets.save(images, folder / role)
         yield _row(cell, role, images, preprocessing)
-    yield from gallery(cell.key, "real", sets["train"], SHOWN, derive(bench.seed, "gallery", "real"))
+    yield from gallery(cell.key, "real", sets["train"], preprocessing.label_names, SHOWN, derive(bench.seed, "gallery", "real"))
 
 
 def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
@@ -114,7 +114,7 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
                              "to a training image.")  # fmt: skip
     datasets.save(synthetic, folder / "synthetic")
     yield _row(cell, "synthetic", synthetic, preprocessing)
-    yield from gallery(cell.key, "synthetic", synthetic, SHOWN, derive(bench.seed, "gallery", "synthetic"))
+    yield from gallery(cell.key, "synthetic", synthetic, preprocessing.label_names, SHOWN, derive(bench.seed, "gallery", "synthetic"))
 
 
 def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:

@@ -67,9 +67,7 @@ def weight_matrix(categories: int, weights: Weights = "nominal") -> np.ndarray:
     return np.asarray(1 - distance ** (1 if weights == "linear" else 2))
 
 
-def percent_agreement(
-    codes: np.ndarray, categories: int, average: Literal["pairs", "cells", "items"] = "pairs"
-) -> Agreement:
+def percent_agreement(codes: np.ndarray, categories: int, average: Literal["pairs", "cells", "items"] = "pairs") -> Agreement:
     """Return the share of agreeing pairs of ratings, averaged over rater pairs, over all (item, pair) cells, or over items.
 
     The three are equal where every rater rated every item; over items it is the observed agreement of Gwet's coefficients.

@@ -56,9 +56,9 @@ def half_sample_interval(
     """Return value +- t * SD of B half-samples: the delete-half standard error of Shao & Wu 1989 (Ann. Stat. 17:1176).
 
     The standard deviation of a half-sample drawn without replacement is that of the full sample's error. The half-samples' own
-    quantiles are not used: bias at n/2 would put the value outside its own interval. t has B - 1 degrees of freedom. `units`, the
-    smallest number of patients on a resampled side, keeps an interval of few patients honest: t then has at most units - 1, and
-    where it is odd the spread of the larger half is brought to that of an exact half.
+    quantiles are not used: bias at n/2 would put the value outside its own interval. t has B - 1 degrees of freedom. `units`,
+    the smallest number of patients on a resampled side, keeps an interval of few patients honest: t then has at most units - 1,
+    and where it is odd the spread of the larger half is brought to that of an exact half.
     """
     replicates = _finite(replicates)
     if len(replicates) < 2:
@@ -96,9 +96,7 @@ def binomial_interval(successes: int, n: int) -> Interval:
     )
 
 
-def mean_interval(
-    values: np.ndarray, units: np.ndarray, low: float | None = None, high: float | None = None
-) -> Interval:
+def mean_interval(values: np.ndarray, units: np.ndarray, low: float | None = None, high: float | None = None) -> Interval:
     """Return the interval of the mean of `values` (cases, repeats), where `units` (cases,) says whose case it is.
 
     Variance = cluster-robust variance of the case means between patients, G/(G-1) * sum_g (sum_{i in g} (a_i - mean))^2 / n^2

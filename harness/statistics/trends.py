@@ -147,14 +147,18 @@ def qualify(
         (
             misled_low >= MIN_POWER,
             "reversed",
-            f"looks better than real images in {misled} of {len(at)} replicates at dose {dose_of_concern:g} "
-            f"(lower 95 % bound {misled_low:.1%}, {MIN_POWER:.0%} or more is a reversal)",
+            (
+                f"looks better than real images in {misled} of {len(at)} replicates at dose {dose_of_concern:g} "
+                f"(lower 95 % bound {misled_low:.1%}, {MIN_POWER:.0%} or more is a reversal)"
+            ),
         ),
         (
             false_alarm_high > MAX_FALSE_ALARM,
             "not_qualified",
-            f"not quiet: {alarms} false alarms on {len(checking)} null splits "
-            f"(upper 95 % bound {false_alarm_high:.1%}, at most {MAX_FALSE_ALARM:.0%} allowed)",
+            (
+                f"not quiet: {alarms} false alarms on {len(checking)} null splits "
+                f"(upper 95 % bound {false_alarm_high:.1%}, at most {MAX_FALSE_ALARM:.0%} allowed)"
+            ),
         ),
         (
             trend_p >= ALPHA,

@@ -65,7 +65,7 @@ def classification(truth: np.ndarray, answers: np.ndarray, categories: int) -> C
     right = np.bincount(truth[truth == answers], minlength=categories)
 
     def ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.divide(a, b, out=np.zeros(np.shape(a)), where=np.asarray(b) > 0)
+        return np.asarray(np.divide(a, b, out=np.zeros(np.shape(a)), where=np.asarray(b) > 0))
 
     table = np.stack([ratio(right, given), ratio(right, support), ratio(2 * right, given + support)], axis=1)
     hit, asked, answered = right.sum(keepdims=True), support.sum(keepdims=True), given.sum(keepdims=True)

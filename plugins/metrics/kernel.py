@@ -38,10 +38,7 @@ class Kernel(Metric):
 
     def measure(self, comparison: Comparison, context: Context) -> dict[str, float]:
         """Return the kernel distance between the synthetic images and one real side."""
-        real_side = comparison.train if self.against == "train" else comparison.test
-        if real_side.features is None or comparison.synthetic.features is None:
-            raise NotComputable("the image sets have no features")
-        real, synthetic = real_side.features, comparison.synthetic.features
+        real, synthetic = comparison.features(self.against), comparison.features("synthetic")
         if self.subsets:
             return {"kid": float(np.mean(kid_subsets(synthetic, real, self.subsets, self.subset_size, context.rng)))}
         return {"kid": mmd2_poly3(synthetic, real)}

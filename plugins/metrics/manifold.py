@@ -43,7 +43,7 @@ class Manifold(Metric):
 
 def prdc(comparison: Comparison, k: int = 5, against: Literal["train", "test"] = "train") -> dict[str, float]:
     """Return precision, recall, density and coverage with balls that reach to the k-th neighbour (Naeem et al. 2020)."""
-    real, synthetic = len(comparison.train if against == "train" else comparison.test), len(comparison.synthetic)
+    real, synthetic = comparison.n(against), comparison.n("synthetic")
     if min(real, synthetic) < k + 1:
         raise NotComputable(f"needs {k + 1} images on each side for k = {k}, got {real} real and {synthetic} synthetic")
     real_radii = comparison.neighbours(against, against, k)[0][:, -1]

@@ -54,7 +54,7 @@ class Memorisation(Metric):
 
 def copies(comparison: Comparison, false_positive_rate: float = 0.001) -> np.ndarray:
     """Return (N_synthetic,) True where a synthetic image is a copy of a training image."""
-    if not len(comparison.synthetic):
+    if not comparison.n("synthetic"):
         raise NotComputable("there are no synthetic images")
     distinct = _distinct(comparison)
     threshold = copy_threshold(ratios(*distinct.neighbours("test", "train", 2)[0].T), false_positive_rate)
@@ -85,10 +85,9 @@ def copy_threshold(test_ratios: np.ndarray, false_positive_rate: float = 0.001) 
 
 def authpct(comparison: Comparison) -> float:
     """Return the percentage of synthetic images farther from their nearest training image than that from its own nearest."""
-    if len(comparison.train) < 2 or not len(comparison.synthetic):
-        raise NotComputable(
-            f"needs 2 training images and 1 synthetic, got {len(comparison.train)} and {len(comparison.synthetic)}"
-        )
+    train, synthetic = comparison.n("train"), comparison.n("synthetic")
+    if train < 2 or not synthetic:
+        raise NotComputable(f"needs 2 training images and 1 synthetic, got {train} and {synthetic}")
     distance, index = comparison.neighbours("synthetic", "train", 1)
     own = comparison.neighbours("train", "train", 1)[0][:, 0]
     return float(100.0 * np.mean(own[index[:, 0]] < distance[:, 0]))
@@ -102,4 +101,4 @@ def _distinct(comparison: Comparison) -> Comparison:
         first.setdefault(values.tobytes(), row)
     if len(first) < 2:
         raise NotComputable(f"needs 2 training images with different features, got {len(first)}")
-    return comparison if len(first) == len(comparison.train) else comparison.take(train=np.array(list(first.values())))
+    return comparison if len(first) == comparison.n("train") else comparison.take(train=np.array(list(first.values())))

@@ -17,9 +17,9 @@ _BLOCK = 64
 class ModeCollapse(Perturbation):
     """Removes all images of a share of the modes, as a generator that never makes some kinds of images would.
 
-    The severity is the share of modes dropped, rounded, at least one and never all. Modes are the labels, or k-means clusters
-    of down-sampled pixels (`modes` of them), which need no labels. The images left are untouched: fewer come back than went
-    in.
+    The severity is the share of images lost with the modes that are dropped, as nearly as whole modes allow; at least one mode
+    is dropped and one is kept. Modes are the labels, or k-means clusters of down-sampled pixels (`modes` of them), which need
+    no labels. The images left are untouched: fewer come back than went in.
     """
 
     name = "mode_collapse"
@@ -29,21 +29,23 @@ class ModeCollapse(Perturbation):
 
     by: Literal["clusters", "labels"] = "clusters"
     modes: int = Field(8, ge=2)
-    doses: tuple[float, ...] = (0.25, 0.5, 0.75)
+    doses: tuple[float, ...] = (0.2, 0.35, 0.5)
     dose_of_concern: float = 0.5
-    because: str = "a generator without half the kinds of images cannot stand for the population"
+    because: str = "a generator that misses the kinds that make up half of the images cannot stand for the population"
 
     def apply(self, images: ImageSet, train: ImageSet, severity: float, context: Context) -> ImageSet:
         """Return the images of the modes that are kept."""
         if severity == 0.0:
             return images
         mode = self._modes(images, context)
-        found = np.unique(mode)
+        found, sizes = np.unique(mode, return_counts=True)
         if len(found) < 2:
             raise NotComputable("all images are of one mode, so none can be dropped")
-        dropped = min(max(1, round(severity * len(found))), len(found) - 1)
         # One order for all severities of a seed, so that a higher dose drops what a lower one drops, and more.
-        return images.take(~np.isin(mode, context.rng.permutation(found)[:dropped]))
+        order = context.rng.permutation(len(found))
+        lost = np.cumsum(sizes[order])[:-1] / len(images)
+        dropped = int(np.argmin(np.abs(lost - severity))) + 1
+        return images.take(~np.isin(mode, found[order[:dropped]]))
 
     def _modes(self, images: ImageSet, context: Context) -> np.ndarray:
         """Return the mode of each image, (N,) int64."""

@@ -102,9 +102,7 @@ def test_null_band_without_variation_has_no_width() -> None:
         null_band(np.array([1.0]))
 
 
-def noticed(
-    shifts: dict[float, float], worse: str = "higher", n: int = 20, nulls: int = 200, seed: int = 3
-) -> DoseResponse:
+def noticed(shifts: dict[float, float], worse: str = "higher", n: int = 20, nulls: int = 200, seed: int = 3) -> DoseResponse:
     """Return the qualification of a Gaussian quantity with these shifts by dose, at dose of concern 0.5."""
     rng = np.random.default_rng(seed)
     doses = {dose: rng.normal(shift, 1, n) for dose, shift in shifts.items()}
