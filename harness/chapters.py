@@ -49,7 +49,13 @@ class Case:
 
     def ident(self, criterion: CriterionRow | Criterion | str) -> str:
         """Return the criterion's id in this dossier, as in P1-C2."""
-        name = criterion if isinstance(criterion, str) else criterion.criterion if isinstance(criterion, CriterionRow) else criterion.id
+        name = (
+            criterion
+            if isinstance(criterion, str)
+            else criterion.criterion
+            if isinstance(criterion, CriterionRow)
+            else criterion.id
+        )
         return f"{self.label}-{name}"
 
     @property
@@ -72,7 +78,9 @@ class Case:
         met = sum(c.status == "met" for c in critical)
         failed = sum(c.status == "not_met" for c in critical)
         of = counted(len(critical), "critical criterion", "critical criteria")
-        all_met = "the one critical criterion is met" if len(critical) == 1 else f"all {len(critical)} critical criteria are met"
+        all_met = (
+            "the one critical criterion is met" if len(critical) == 1 else f"all {len(critical)} critical criteria are met"
+        )
         if self.word == "adequate":
             return f"The images are adequate for this purpose: {all_met}."
         if self.word == "adequate_with_conditions":
@@ -97,7 +105,9 @@ class Case:
                          f"a new plan with a larger n (now {n}) may decide.")  # fmt: skip
         for c in by["insufficient_n"]:
             if c.n is not None and c.n_min is not None and c.n < c.n_min:
-                lines.append(f"{self.ident(c)} n below minimum: {c.n_min - c.n:,} more are needed (unit: {c.unit}; now {c.n:,} of {c.n_min:,}).")
+                lines.append(
+                    f"{self.ident(c)} n below minimum: {c.n_min - c.n:,} more are needed (unit: {c.unit}; now {c.n:,} of {c.n_min:,})."
+                )
             else:
                 lines.append(f"{self.ident(c)} n below minimum: more independent units or sampling runs are needed.")
         fixed = (
@@ -108,7 +118,9 @@ class Case:
         )
         lines += [f"{self._ids(by[s])} {STATUSES[s].lower()}: needed is {what}" for s, what in fixed if by[s]]
         if not lines and self.word == "insufficient_evidence":
-            lines.append(f"{self.label}: every criterion is met, but a rule on the combination of evidence or on deviations is not; section 9 names it.")
+            lines.append(
+                f"{self.label}: every criterion is met, but a rule on the combination of evidence or on deviations is not; section 9 names it."
+            )
         if not lines and self.word in ("adequate", "adequate_with_conditions"):
             lines.append(f"{self.label}: any validity trigger of section 12 ends the verdict.")
         return lines or [f"{self.label}: declare and run at least one critical criterion."]
@@ -123,7 +135,10 @@ def cases(spec: AuditSpec, criteria: Iterable[CriterionRow], verdicts: Iterable[
     result = []
     for k, (name, purpose) in enumerate(spec.purposes.items(), 1):
         order = {c.id: i for i, c in enumerate(purpose.criteria)}
-        mine = sorted((r for r in rows if r.purpose == name), key=lambda r: (order.get(r.criterion.split("[")[0], len(order)), r.criterion))
+        mine = sorted(
+            (r for r in rows if r.purpose == name),
+            key=lambda r: (order.get(r.criterion.split("[")[0], len(order)), r.criterion),
+        )
         result.append(Case(f"P{k}", name, purpose, found.get(name), tuple(mine)))
     return result
 
@@ -180,7 +195,9 @@ def heat_maps(rows: Iterable[QualificationRow]) -> list[HeatMap]:
     return maps
 
 
-def eligibility(rows: Iterable[QualificationRow], purposes: Sequence[Case]) -> list[tuple[str, dict[str, list[str]], list[str]]]:
+def eligibility(
+    rows: Iterable[QualificationRow], purposes: Sequence[Case]
+) -> list[tuple[str, dict[str, list[str]], list[str]]]:
     """Return per failure mode: quantities by outcome (extractors in brackets), and the criteria that claim something about it."""
     rows = list(rows)
     claimed = [(m.value, case.ident(c)) for case in purposes for c in case.purpose.criteria for m in c.failure_modes]
@@ -192,7 +209,9 @@ def eligibility(rows: Iterable[QualificationRow], purposes: Sequence[Case]) -> l
                 columns[r.outcome].setdefault(f"{r.component}.{r.quantity}", []).append(r.extractor)
         used = {r.extractor for r in rows if r.failure_mode == mode}
         named = {
-            outcome: [name + (f" ({', '.join(sorted(set(by)))})" if any(by) and set(by) != used else "") for name, by in found.items()]
+            outcome: [
+                name + (f" ({', '.join(sorted(set(by)))})" if any(by) and set(by) != used else "") for name, by in found.items()
+            ]
             for outcome, found in columns.items()
         }
         result.append((mode, named, list(dict.fromkeys(i for m, i in claimed if m == mode))))
@@ -242,6 +261,14 @@ def _dose(severity: float, rows: Sequence[ScoreRow]) -> Dose:
     return Dose(severity, mean, min([*ends, mean]), max([*ends, mean]))
 
 
+def alike(cells: Sequence[CellRow]) -> list[tuple[CellRow, int]]:
+    """Group cells that ended alike for one reason."""
+    groups: dict[tuple[str, str, str, str], list[CellRow]] = {}
+    for c in cells:
+        groups.setdefault((c.stage, c.component, c.status, c.reason), []).append(c)
+    return [(found[0], len(found)) for found in groups.values()]
+
+
 def overlaps(findings: Iterable[FindingRow], planned: Iterable[PlannedCellRow]) -> list[FindingRow]:
     """Return the findings of the cells that read and sampled images."""
     read = {p.key for p in planned if p.stage == "sample"}
@@ -285,12 +312,18 @@ def limitations(
     results = [s for s in scores if s.repeat is None]
     blank = sum(s.status != "ok" for s in results)
     if blank:
-        statistical.append(f"{number(blank)} of {counted(len(results), 'result')} could not be computed; the reasons are in section 7.")
+        statistical.append(
+            f"{number(blank)} of {counted(len(results), 'result')} could not be computed; the reasons are in section 7."
+        )
     bare = sum(s.status == "ok" and s.stage == "measure" and s.ci_low is None and s.ci_high is None for s in results)
     if bare:
-        statistical.append(f"{counted(bare, 'value')} of section 7 {'has' if bare == 1 else 'have'} no interval and can decide no criterion.")
+        statistical.append(
+            f"{counted(bare, 'value')} of section 7 {'has' if bare == 1 else 'have'} no interval and can decide no criterion."
+        )
     if spec.tasks:
-        statistical.append(f"Each task was trained {spec.tasks.repeats} times per mix; other architectures or recipes may differ.")
+        statistical.append(
+            f"Each task was trained {spec.tasks.repeats} times per mix; other architectures or recipes may differ."
+        )
     lost = cells.planned - cells.ok
     if lost:
         statistical.append(f"{number(lost)} of {counted(cells.planned, 'planned cell')} gave no result (appendix A).")
@@ -311,10 +344,15 @@ def triggers(spec: AuditSpec) -> list[str]:
 
 def user_texts(spec: AuditSpec) -> list[tuple[str, str]]:
     """Return every sentence that the user wrote into the plan, with where it stands."""
-    texts = [("title", spec.title), *((f"about.{k}", str(v)) for k, v in spec.about.items())]
+    texts = [("title", spec.title), ("audit", words(spec.audit)), *((f"about.{k}", str(v)) for k, v in spec.about.items())]
     for name, p in spec.purposes.items():
         where = f"purposes.{name}"
+        texts.append((where, words(name)))
         texts += [(f"{where}.{f}", getattr(p, f)) for f in ("context_of_use", "question", "user", "target_population")]
         texts += [(f"{where}.not_for", text) for text in p.not_for]
-        texts += [(f"{where}.criteria.{c.id}.{f}", getattr(c, f)) for c in p.criteria for f in ("claim", "because", "one_kind_because")]
+        texts += [
+            (f"{where}.criteria.{c.id}.{f}", getattr(c, f))
+            for c in p.criteria
+            for f in ("claim", "because", "one_kind_because")
+        ]
     return texts

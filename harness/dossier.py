@@ -51,95 +51,6 @@ _UA_XMP = b"""<rdf:Description rdf:about="" xmlns:pdfuaid="http://www.aiim.org/p
 """
 
 
-class Rows(Protocol):
-    """What the dossier needs of a store: the rows of one audit."""
-
-    def rows(self, kind: type[R], audit_id: str) -> list[R]:
-        """Return every row of this kind."""
-
-    def current(self, kind: type[R], audit_id: str) -> list[R]:
-        """Return the rows of the plan in force."""
-
-
-@dataclass(frozen=True)
-class RatingCount:
-    """How many ratings one scale has from one kind of rater."""
-
-    scale: str
-    rater_kind: str
-    raters: int
-    items: int
-    ratings: int
-    unusable: int
-
-
-@dataclass(frozen=True)
-class Content:
-    """Everything that one dossier is drawn from."""
-
-    audit_id: str
-    audit: AuditRow
-    outcomes: tuple[OutcomeRow, ...] = ()
-    components: tuple[ComponentRow, ...] = ()
-    image_sets: tuple[ImageSetRow, ...] = ()
-    planned_cells: tuple[PlannedCellRow, ...] = ()
-    cells: tuple[CellRow, ...] = ()
-    scores: tuple[ScoreRow, ...] = ()
-    reliability: tuple[ReliabilityRow, ...] = ()
-    ratings: tuple[RatingCount, ...] = ()
-    judge_calls: tuple[JudgeCallRow, ...] = ()
-    qualifications: tuple[QualificationRow, ...] = ()
-    criteria: tuple[CriterionRow, ...] = ()
-    verdicts: tuple[VerdictRow, ...] = ()
-    findings: tuple[FindingRow, ...] = ()
-    ledger: tuple[LedgerRow, ...] = ()
-    pictures: tuple[PictureRow, ...] = ()
-
-    @cached_property
-    def spec(self) -> AuditSpec:
-        """The plan as it was stored."""
-        try:
-            return AuditSpec.model_validate(self.audit.spec)
-        except ValidationError as error:
-            problem = Problem(f"the stored plan of {self.audit_id} cannot be read by this version: {error.errors()[0]['msg']}",
-                              fix=f"render it with harness {self.audit.harness_version}")  # fmt: skip
-            raise HarnessError(problem) from error
-
-    @property
-    def issued(self) -> datetime:
-        """The end of the last attempt, or else its last entry in the ledger: never the time of rendering."""
-        moments = [o.finished_at for o in self.outcomes] or [row.at for row in self.ledger] or [self.audit.started_at]
-        return wording.utc(max(moments, key=wording.utc))
-
-
-def collect(store: Rows, audit_id: str) -> Content:
-    """Read everything that the dossier of one audit shows."""
-    audits = store.rows(AuditRow, audit_id)
-    if not audits:
-        raise HarnessError(Problem(f"there is no audit {audit_id} in this store", fix='harness sql "from audits" lists them'))
-    return Content(
-        audit_id=audit_id, audit=audits[-1], outcomes=tuple(store.rows(OutcomeRow, audit_id)),
-        components=tuple(store.rows(ComponentRow, audit_id)), image_sets=tuple(store.current(ImageSetRow, audit_id)),
-        planned_cells=tuple(store.current(PlannedCellRow, audit_id)), cells=tuple(store.current(CellRow, audit_id)),
-        scores=tuple(store.current(ScoreRow, audit_id)), reliability=tuple(store.current(ReliabilityRow, audit_id)),
-        ratings=count_ratings(store.current(RatingRow, audit_id)), judge_calls=tuple(store.current(JudgeCallRow, audit_id)),
-        qualifications=tuple(store.current(QualificationRow, audit_id)), criteria=tuple(store.current(CriterionRow, audit_id)),
-        verdicts=tuple(store.current(VerdictRow, audit_id)), findings=tuple(store.current(FindingRow, audit_id)),
-        ledger=tuple(store.rows(LedgerRow, audit_id)), pictures=tuple(store.current(PictureRow, audit_id)),
-    )  # fmt: skip
-
-
-def count_ratings(rows: Iterable[RatingRow]) -> tuple[RatingCount, ...]:
-    """Count ratings by scale and kind of rater."""
-    groups: dict[tuple[str, str], list[RatingRow]] = defaultdict(list)
-    for row in rows:
-        groups[row.scale, row.rater_kind].append(row)
-    return tuple(
-        RatingCount(scale, kind, len({r.rater for r in mine}), len({r.item for r in mine}), len(mine), sum(r.status != "ok" for r in mine))
-        for (scale, kind), mine in sorted(groups.items())
-    )
-
-
 def render_audit(store: Rows, audit_id: str, out: Path) -> Path:
     """Render the dossier of one audit from the store alone."""
     return render(collect(store, audit_id), out)
@@ -150,7 +61,7 @@ def render(content: Content, out: Path) -> Path:
     content = ordered(content)
     attached = attachments(content)
     issued = content.issued.replace(microsecond=0)
-    page = html(content)
+    page = _page(content, attached)
     with as_file(files(TEMPLATES)) as folder:
         fonts = FontConfiguration()
         css = weasyprint.CSS(filename=str(folder / "dossier.css"), font_config=fonts)
@@ -179,72 +90,21 @@ def render(content: Content, out: Path) -> Path:
 def html(content: Content) -> str:
     """Return the page that becomes the PDF; refuse words that a dossier must not use."""
     content = ordered(content)
-    spec = content.spec
+    return _page(content, attachments(content))
+
+
+def _page(content: Content, attached: dict[str, tuple[bytes, str, str]]) -> str:
     refused = [
-        Problem(f"the dossier must not say {said}", where, "reword it: describe what is measured")
-        for where, text in chapters.user_texts(spec) for said in wording.check(text)
+        Problem(f"the dossier must not say {said}", where, "reword it in model.yaml: say what is measured")
+        for where, text in chapters.user_texts(content.spec) for said in wording.check(text)
     ]  # fmt: skip
     if refused:
         raise HarnessError(*refused)
-    page = _environment().get_template("dossier.html.j2").render(_context(content))
+    page = _environment().get_template("dossier.html.j2").render(_context(content, attached))
     said = wording.check(visible(page, _quoted(content)))
     if said:
         raise HarnessError(*[Problem(f"the dossier must not say {line}", "machine sentence", "report this with the audit's name") for line in said])
     return _drawable(page)
-
-
-def ordered(content: Content) -> Content:
-    """Return the content with every list in an order that does not depend on how the store was read."""
-    lists = {f.name: getattr(content, f.name) for f in fields(content) if isinstance(getattr(content, f.name), tuple)}
-    kept = {"outcomes": lambda r: (r.attempt, wording.utc(r.finished_at)), "ledger": lambda r: (wording.utc(r.at), r.attempt)}
-    sorted_lists = {}
-    for name, rows in lists.items():
-        natural = kept.get(name, _natural)
-        keyed = sorted(((natural(r), r.model_dump_json() if name != "pictures" and isinstance(r, Record) else "", k) for k, r in enumerate(rows)))
-        # A resumed audit writes its components again.
-        repeated = {k for before, (*same, k) in zip(keyed, keyed[1:], strict=False) if name == "components" and [*before[:2]] == same}
-        sorted_lists[name] = tuple(rows[k] for *_, k in keyed if k not in repeated)
-    return replace(content, **sorted_lists)
-
-
-def attachments(content: Content) -> dict[str, tuple[bytes, str, str]]:
-    """Return name -> (bytes, relationship, description) of the files inside the PDF.
-
-    What differs between two runs that measured the same (times, attempts, memory) is kept apart in run.json, so that the digest
-    of results.json is that of the results.
-    """
-    tables = {f.name: getattr(content, f.name) for f in fields(content) if f.name not in ("audit_id", "audit", "outcomes", "ledger")}
-    results = {name: [_row(r) for r in rows] for name, rows in tables.items() if name != "scores"}
-    results["scores"] = [_row(s) for s in content.scores if s.repeat is None or s.stage == "evaluate"]
-    results["replicates"] = _replicates(content.scores)
-    results["cells"] = [{k: v for k, v in row.items() if k not in RUN_ONLY} for row in results["cells"]]
-    results["planned_cells"] = [{k: v for k, v in row.items() if k != "run"} for row in results["planned_cells"]]
-    results["judge_calls"] = [{k: v for k, v in row.items() if k != "seconds"} for row in results["judge_calls"]]
-    audit = _row(content.audit)
-    head = {k: audit[k] for k in ("name", "seed", "plan_sha256", "data_sha256", "generator_sha256", "supersedes")} | {"audit_id": content.audit_id}
-    run = {name: [_row(r) for r in getattr(content, name)] for name in ("outcomes", "ledger", "cells")}
-    verdicts = head | {"criteria": results["criteria"], "verdicts": results["verdicts"]}
-    return {
-        "plan.json": (_canonical({"plan": content.spec.plan(), "data": content.audit.data_sha256}).encode(), "Source", "The plan and the digest of the real images' files"),
-        "verdicts.json": (_pretty(verdicts), "Data", "Criteria and verdicts"),
-        "results.json": (_pretty(head | results), "Data", "All results behind this dossier"),
-        "run.json": (_pretty({"audit": audit} | run), "Supplement", "Attempts, environment and times"),
-    }
-
-
-def _replicates(scores: Iterable[ScoreRow]) -> list[dict[str, Any]]:
-    """The battery's values, one entry per quantity, defect and dose: a row each would make the file ten times as large."""
-    groups: dict[tuple[Any, ...], list[float | None]] = defaultdict(list)
-    names = ("stage", "component", "quantity", "extractor", "perturbation", "severity", "stratum", "unit", "n")
-    for s in scores:
-        if s.repeat is not None and s.stage != "evaluate":
-            groups[tuple(getattr(s, name) for name in names)].append(s.value)
-    return [dict(zip(names, key, strict=True)) | {"values": values} for key, values in groups.items()]
-
-
-def document_digest(attached: dict[str, tuple[bytes, str, str]]) -> str:
-    """Digest of everything that this document was drawn from: the digests of its attachments, in their order."""
-    return hashlib.sha256("".join(_sha256(body) for body, _, _ in attached.values()).encode()).hexdigest()
 
 
 def visible(page: str, quoted: Iterable[str] = ()) -> str:
@@ -258,13 +118,17 @@ def visible(page: str, quoted: Iterable[str] = ()) -> str:
 
 
 def _quoted(content: Content) -> set[str]:
-    """What components said, which the rules repeat: an error message may hold any word."""
-    rows: tuple[Record, ...] = (*content.cells, *content.scores, *content.reliability)
-    return {wording.minus(reason) for row in rows if (reason := str(getattr(row, "reason", "")))}
+    """What components said and how things are called, which the rules repeat: a message or a file name may hold any word."""
+    reasons = {row.reason for row in (*content.cells, *content.scores, *content.reliability)}
+    names = {n for s in content.scores for n in (f"{s.component}.{s.quantity}", s.component, s.quantity, s.extractor, s.stratum)}
+    names |= {n for p in content.pictures for n in (p.item, p.partner, p.caption)} | {c.name for c in content.components}
+    names |= {n for r in content.reliability for n in (r.scale, r.subset)} | {n for s in content.image_sets for n in s.labels}
+    names |= {wording.words(q.perturbation) for q in content.qualifications}
+    return {wording.minus(r) for r in reasons} | {n for n in names if wording.check(n)}
 
 
-def _context(content: Content) -> dict[str, Any]:
-    spec, attached = content.spec, attachments(content)
+def _context(content: Content, attached: dict[str, tuple[bytes, str, str]]) -> dict[str, Any]:
+    spec = content.spec
     cases = chapters.cases(spec, content.criteria, content.verdicts)
     conserved = chapters.conservation(content.planned_cells, content.cells)
     pictures: dict[str, list[PictureRow]] = {"real": [], "synthetic": [], "nearest": []}
@@ -332,35 +196,9 @@ def _cmap() -> frozenset[int]:
         return frozenset(TTFont(path, lazy=True).getBestCmap())
 
 
-def _natural(row: Any) -> tuple[tuple[int, float, str], ...]:
-    names = ("gallery", "position", "role", "kind", "component", "quantity", "extractor", "scale", "subset", "statistic", "stratum",
-             "region", "perturbation", "tested_on", "synthetic_share", "real_share", "severity", "repeat")  # fmt: skip
-    values = [ROLES.index(v) if n == "role" and (v := getattr(row, n, None)) in ROLES else getattr(row, n, None) for n in names]
-    return tuple((0, 0.0, "") if v is None else (1, 0.0, v) if isinstance(v, str) else (1, float(v), "") for v in values)
-
-
-def _row(row: Any) -> dict[str, Any]:
-    if isinstance(row, PictureRow):
-        body = row.model_dump(mode="json", exclude={"png", "partner_png"})
-        partner = {} if row.partner_png is None else {"partner_png_sha256": _sha256(row.partner_png)}
-        return body | {"png_sha256": _sha256(row.png)} | partner
-    if not isinstance(row, Record):
-        return {f.name: getattr(row, f.name) for f in fields(row)}
-    moments = {k: wording.utc(v) for k, v in row if isinstance(v, datetime)}
-    return row.model_copy(update=moments).model_dump(mode="json")
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-
-
-def _pretty(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False).encode()
-
-
 def _plain(value: Any) -> str:
     """Print options and environment entries: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def _sha256(body: bytes) -> str:

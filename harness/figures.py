@@ -208,6 +208,4 @@ def _line(x0: float, y0: float, x1: float, y1: float, colour: str, width: float)
 
 
 def _text(x: float, y: float, words: str, anchor: str, size: float, colour: str) -> str:
-    return (
-        f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}" font-size="{_n(size)}" {FACE} fill="{colour}">{escape(words)}</text>'
-    )
+    return f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}" font-size="{_n(size)}" {FACE} fill="{colour}">{escape(words)}</text>'

@@ -135,7 +135,7 @@ class ImageSetRow(Record):
 
 
 class PlannedCellRow(Record):
-    """A cell of the plan. run: the attempt that planned it; the rows of the latest run are the plan in force."""
+    """A cell of the plan. run: counts the plans of the audit from 1; the rows of the latest are the plan in force."""
 
     table = "planned_cells"
     run: int

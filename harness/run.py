@@ -6,6 +6,7 @@ in one transaction. Whatever is killed, the same command goes on where it stoppe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -31,7 +32,7 @@ from .records import AuditRow, CellRow, ComponentRow, ImageSetRow, LedgerRow, Ou
 from .spec import digest
 from .specfile import SpecFile
 from .stages import sample
-from .store import Store
+from .store import LockedError, Store
 
 FLUSH_SECONDS = 1.0
 PACKAGES = ("numpy", "scipy", "scikit-learn", "statsmodels", "torch", "monai", "duckdb", "pydantic", "pluggy", "weasyprint", "pillow",
@@ -120,7 +121,8 @@ class Audit:
         except BaseException as error:
             # A row for the attempt, whatever ended it; the error goes on its way.
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())[:500] or type(error).__name__
-            self._end(attempt, "interrupted", reason)
+            with contextlib.suppress(LockedError):
+                self._end(attempt, "interrupted", reason)
             raise
         self._end(attempt, "finished", None)
         return self.id

@@ -19,10 +19,8 @@ from harness.host import Host
 from harness.records import CellRow, CriterionRow, FindingRow, ImageSetRow, QualificationRow, ScoreRow, VerdictRow
 from harness.store import Store
 
+from rows import everything
 from tiny_audit import MODEL, Project
-
-ASIDE = "exclude (seconds, peak_mb, cached)"
-
 
 def host_with(*classes: type[Metric]) -> Host:
     host = Host.discover()
@@ -39,17 +37,6 @@ def host_with(*classes: type[Metric]) -> Host:
 
 def metric(measure: Any, promised: str = "level") -> type[Metric]:
     return type("Odd", (Metric,), {"name": "odd", "version": "1", "quantities": (Quantity(name=promised, better="lower"),), "measure": measure})
-
-
-def everything(store: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Return all rows that must not depend on how a run went: no ledger, attempts, timings."""
-    opened = Store(store)
-    tables = {
-        "cells": f"select * {ASIDE} from cells", "scores": "from scores", "qualifications": "from qualifications",
-        "criteria": "from criteria", "verdicts": "from verdicts", "findings": "from findings", "image_sets": "from image_sets",
-        "planned_cells": "from planned_cells", "case_scores": "from case_scores", "pictures": "from pictures",
-    }  # fmt: skip
-    return {name: sorted(opened.query(sql).rows, key=repr) for name, sql in tables.items()}
 
 
 def test_an_audit_leaves_verdicts_scores_and_conservation(project: Project) -> None:

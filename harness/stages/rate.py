@@ -192,6 +192,8 @@ def _rows(cell: Cell, ratings: Iterable[Rating], declared: list[Any]) -> Iterato
             word = text if text is not None else (_number(number) if number is not None else "")
             if word not in scale["categories"]:
                 status, reason = "unusable", f"{word!r} is not among the declared categories"
+        if number is None and text is None and not reason:
+            status, reason = "missing" if status == "ok" else status, "no answer was given"
         yield RatingRow(
             cell=cell.key, item=rating.item, rater=rating.rater, rater_kind=rating.rater_kind, scale=rating.scale, value=number,
             text=text, status=status, reason=reason, occasion=rating.occasion, seconds=rating.seconds, source=rating.source,

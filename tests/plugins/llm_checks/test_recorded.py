@@ -109,7 +109,7 @@ def test_files_without_answers_are_refused(file: Path) -> None:
     with pytest.raises(InputError, match="holds no answer"):
         rate(file, "", "  ")
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="answers.jsonl:1: not UTF-8"):
+    with pytest.raises(InputError, match=r"answers\.jsonl:1: not UTF-8"):
         list(Recorded(path=file).rate(images("a"), (CLASS,), Context(1, file.parent)))
     file.unlink()
     with pytest.raises(InputError, match="cannot be read"):
