@@ -18,7 +18,7 @@ from .components import (
 from .errors import HarnessError, InputError, NotComputable, Problem
 from .hookspecs import hookimpl
 from .images import Comparison, ImageSet, Request
-from .records import Quantity, Rating, Scale
+from .quantities import Quantity, Rating, Scale
 
 __all__ = [
     "Comparison", "Component", "Context", "Extractor", "FailureMode", "Generator", "HarnessError", "ImageSet", "InputError",

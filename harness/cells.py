@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import StoreError
-from .records import ROWS, CellStatus, Record
+from .quantities import Record
+from .records import ROWS, CellStatus
 from .spec import digest
 
 FORMAT = 1

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from .components import FailureMode
 from .figures import Dose, Span, span
 from .records import (
-    CellRow, CriterionRow, FindingRow, ImageSetRow, LedgerRow, PlannedCellRow, QualificationRow, ScoreRow, VerdictRow,
+    CellRow,
+    CriterionRow,
+    FindingRow,
+    ImageSetRow,
+    LedgerRow,
+    PlannedCellRow,
+    QualificationRow,
+    ScoreRow,
+    VerdictRow,
 )  # fmt: skip
 from .spec import AuditSpec, Criterion, Purpose
 from .wording import STATUSES, counted, listed, number, words
@@ -49,13 +57,7 @@ class Case:
 
     def ident(self, criterion: CriterionRow | Criterion | str) -> str:
         """Return the criterion's id in this dossier, as in P1-C2."""
-        name = (
-            criterion
-            if isinstance(criterion, str)
-            else criterion.criterion
-            if isinstance(criterion, CriterionRow)
-            else criterion.id
-        )
+        name = criterion if isinstance(criterion, str) else criterion.criterion if isinstance(criterion, CriterionRow) else criterion.id
         return f"{self.label}-{name}"
 
     @property
@@ -65,7 +67,7 @@ class Case:
 
     def tally(self) -> list[tuple[str, int]]:
         """Count criteria by status, in the order of the vocabulary."""
-        counts = Counter(c.status for c in self.whole)
+        counts: Counter[str] = Counter(c.status for c in self.whole)
         return [(status, counts[status]) for status in STATUSES if counts[status]]
 
     def short(self) -> str:
@@ -78,9 +80,7 @@ class Case:
         met = sum(c.status == "met" for c in critical)
         failed = sum(c.status == "not_met" for c in critical)
         of = counted(len(critical), "critical criterion", "critical criteria")
-        all_met = (
-            "the one critical criterion is met" if len(critical) == 1 else f"all {len(critical)} critical criteria are met"
-        )
+        all_met = "the one critical criterion is met" if len(critical) == 1 else f"all {len(critical)} critical criteria are met"
         if self.word == "adequate":
             return f"The images are adequate for this purpose: {all_met}."
         if self.word == "adequate_with_conditions":
@@ -195,9 +195,7 @@ def heat_maps(rows: Iterable[QualificationRow]) -> list[HeatMap]:
     return maps
 
 
-def eligibility(
-    rows: Iterable[QualificationRow], purposes: Sequence[Case]
-) -> list[tuple[str, dict[str, list[str]], list[str]]]:
+def eligibility(rows: Iterable[QualificationRow], purposes: Sequence[Case]) -> list[tuple[str, dict[str, list[str]], list[str]]]:
     """Return per failure mode: quantities by outcome (extractors in brackets), and the criteria that claim something about it."""
     rows = list(rows)
     claimed = [(m.value, case.ident(c)) for case in purposes for c in case.purpose.criteria for m in c.failure_modes]
@@ -209,9 +207,7 @@ def eligibility(
                 columns[r.outcome].setdefault(f"{r.component}.{r.quantity}", []).append(r.extractor)
         used = {r.extractor for r in rows if r.failure_mode == mode}
         named = {
-            outcome: [
-                name + (f" ({', '.join(sorted(set(by)))})" if any(by) and set(by) != used else "") for name, by in found.items()
-            ]
+            outcome: [name + (f" ({', '.join(sorted(set(by)))})" if any(by) and set(by) != used else "") for name, by in found.items()]
             for outcome, found in columns.items()
         }
         result.append((mode, named, list(dict.fromkeys(i for m, i in claimed if m == mode))))
@@ -312,18 +308,14 @@ def limitations(
     results = [s for s in scores if s.repeat is None]
     blank = sum(s.status != "ok" for s in results)
     if blank:
-        statistical.append(
-            f"{number(blank)} of {counted(len(results), 'result')} could not be computed; the reasons are in section 7."
-        )
+        statistical.append(f"{number(blank)} of {counted(len(results), 'result')} could not be computed; the reasons are in section 7.")
     bare = sum(s.status == "ok" and s.stage == "measure" and s.ci_low is None and s.ci_high is None for s in results)
     if bare:
         statistical.append(
             f"{counted(bare, 'value')} of section 7 {'has' if bare == 1 else 'have'} no interval and can decide no criterion."
         )
     if spec.tasks:
-        statistical.append(
-            f"Each task was trained {spec.tasks.repeats} times per mix; other architectures or recipes may differ."
-        )
+        statistical.append(f"Each task was trained {spec.tasks.repeats} times per mix; other architectures or recipes may differ.")
     lost = cells.planned - cells.ok
     if lost:
         statistical.append(f"{number(lost)} of {counted(cells.planned, 'planned cell')} gave no result (appendix A).")
@@ -350,9 +342,5 @@ def user_texts(spec: AuditSpec) -> list[tuple[str, str]]:
         texts.append((where, words(name)))
         texts += [(f"{where}.{f}", getattr(p, f)) for f in ("context_of_use", "question", "user", "target_population")]
         texts += [(f"{where}.not_for", text) for text in p.not_for]
-        texts += [
-            (f"{where}.criteria.{c.id}.{f}", getattr(c, f))
-            for c in p.criteria
-            for f in ("claim", "because", "one_kind_because")
-        ]
+        texts += [(f"{where}.criteria.{c.id}.{f}", getattr(c, f)) for c in p.criteria for f in ("claim", "because", "one_kind_because")]
     return texts

@@ -12,7 +12,7 @@ from typing import Any
 from .components import Component, Perturbation
 from .errors import HarnessError, InputError, Problem, SpecError, raise_if
 from .host import Host, Offer
-from .records import Quantity
+from .quantities import Quantity
 from .spec import Criterion, DataSpec, Reference
 from .specfile import SpecFile
 
@@ -38,7 +38,13 @@ class Part:
     def identity(self) -> dict[str, Any]:
         """What enters a cell's key: never a path of this machine, always the bytes behind it."""
         offer = self.offer
-        return {"kind": offer.kind, "name": offer.name, "version": offer.version, "options": self.options, "files": self.files_sha256}
+        return {
+            "kind": offer.kind,
+            "name": offer.name,
+            "version": offer.version,
+            "options": self.options,
+            "files": self.files_sha256,
+        }
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,10 @@ def _criterion(criterion: Criterion, siblings: Sequence[str], file: SpecFile, pa
         scales = [s.name for s in spec.ratings.scales] if spec.ratings else []
         known = STATISTICS if words[0] == "ratings" else LLM_STATISTICS
         if len(words) != 3 or words[1] not in scales or words[2] not in known:
-            yield f"unknown quantity {criterion.quantity!r}", f"{words[0]}.SCALE.STATISTIC with {_list(scales)} and {_list(known)}"
+            yield (
+                f"unknown quantity {criterion.quantity!r}",
+                f"{words[0]}.SCALE.STATISTIC with {_list(scales)} and {_list(known)}",
+            )
         return
     quantities = parts.quantities()
     promise = quantities.get(criterion.quantity)
@@ -163,15 +172,24 @@ def _criterion(criterion: Criterion, siblings: Sequence[str], file: SpecFile, pa
         close = difflib.get_close_matches(criterion.quantity, quantities, n=1, cutoff=0.5) or [
             name for name in quantities if name.split(".")[1] == words[-1]
         ]
-        yield f"unknown quantity {criterion.quantity!r}", f"did you mean {close[0]}?" if close else f"known: {_list(quantities)}"
+        yield (
+            f"unknown quantity {criterion.quantity!r}",
+            f"did you mean {close[0]}?" if close else f"known: {_list(quantities)}",
+        )
         return
     is_task = any(part.name == words[0] for part in parts.tasks)
     bounds = {"lower": "at_least", "higher": "at_most"}
     if getattr(criterion, bounds[promise.better]) is not None:
-        yield f"{bounds[promise.better]} contradicts {criterion.quantity}, of which {promise.better} is better", "turn the bound round"
+        yield (
+            f"{bounds[promise.better]} contradicts {criterion.quantity}, of which {promise.better} is better",
+            "turn the bound round",
+        )
     if is_task and spec.tasks is not None:
         if criterion.mix is not None and tuple(criterion.mix) not in {tuple(m) for m in spec.tasks.mixes}:
-            yield f"mix {list(criterion.mix)} is not among tasks.mixes", f"add it, or use one of {[list(m) for m in spec.tasks.mixes]}"
+            yield (
+                f"mix {list(criterion.mix)} is not among tasks.mixes",
+                f"add it, or use one of {[list(m) for m in spec.tasks.mixes]}",
+            )
         if criterion.gain_at_least is not None and (1.0, 0.0) not in {tuple(m) for m in spec.tasks.mixes}:
             yield "gain_at_least needs the mix [1, 0] to compare with", "add [1, 0] to tasks.mixes"
     elif criterion.mix is not None or criterion.gain_at_least is not None:
@@ -183,7 +201,10 @@ def _references(criterion: Criterion, siblings: Sequence[str], parts: Parts, is_
     extractors = [part.name for part in parts.extractors]
     uses = not is_task and any("features" in p.component.needs for p in parts.metrics if p.name == owner)
     if criterion.extractor is not None and (not uses or criterion.extractor not in extractors):
-        yield f"extractor {criterion.extractor!r} is not used by {owner}", _close(criterion.extractor, extractors if uses else [])
+        yield (
+            f"extractor {criterion.extractor!r} is not used by {owner}",
+            _close(criterion.extractor, extractors if uses else []),
+        )
     if uses and criterion.extractor is None and len(extractors) > 1:
         yield f"{owner} is measured with {len(extractors)} extractors", f"add extractor: one of {_list(extractors)}"
     perturbations = [part.name for part in parts.perturbations]
@@ -192,7 +213,10 @@ def _references(criterion: Criterion, siblings: Sequence[str], parts: Parts, is_
             yield f"qualified_by names {name!r}, which is not under perturbations", _close(name, perturbations)
     for guard in criterion.guards:
         if guard == criterion.id or guard not in siblings:
-            yield f"guard {guard!r} is not another criterion of this purpose", _close(guard, [s for s in siblings if s != criterion.id])
+            yield (
+                f"guard {guard!r} is not another criterion of this purpose",
+                _close(guard, [s for s in siblings if s != criterion.id]),
+            )
 
 
 def _list(names: Iterable[str]) -> str:

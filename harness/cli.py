@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import shutil
 import sys
 import traceback
 from enum import StrEnum
@@ -18,7 +20,7 @@ from .errors import HarnessError, Problem, SpecError
 from .host import Host, Offer
 from .plan import STAGES
 from .progress import Live
-from .records import AuditRow, CriterionRow, VerdictRow
+from .records import CriterionRow, ImageSetRow, VerdictRow
 from .run import Audit, Settings, exit_code
 from .store import Store
 
@@ -68,7 +70,7 @@ def audit(
         for row in criteria:
             if row.purpose == verdict.purpose:
                 print(f"  {row.criterion:<6} {row.status.replace('_', ' '):<15}{'! ' if row.adverse else '  '}{row.reason}")
-    print(f"dossier  {pdf}\nresults  {attempt.store.path}   (harness sql \"from adequacy\" --store {attempt.store.path})")
+    print(f'dossier  {pdf}\nresults  {attempt.store.path}   (harness sql "from adequacy" --store {attempt.store.path})')
     raise typer.Exit(exit_code(v.verdict for v in verdicts))
 
 
@@ -83,7 +85,9 @@ def plan(
     attempt = _attempt(model, store, cache)
     drawn = attempt.draw()
     done = attempt.store.done(attempt.id)
-    print(f"audit    {attempt.id}\nplan     {attempt.plan_sha256}\ngenerator {attempt.parts.generator.name}, {attempt.file.spec.samples} images\n")
+    print(
+        f"audit    {attempt.id}\nplan     {attempt.plan_sha256}\ngenerator {attempt.parts.generator.name}, {attempt.file.spec.samples} images\n"
+    )
     print(f"{'stage':<10}{'cells':>6}{'done':>6}{'to do, about':>15}")
     for stage in STAGES:
         cells = drawn.of_stage(stage)
@@ -118,9 +122,7 @@ def sql(
     """Query the results, read-only; also while an audit runs."""
     table = _existing(store).query(query)
     if form is Form.table:
-        import shutil
-
-        sys.stdout.write(table.to_text(shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None))
+        sys.stdout.write(table.to_text(shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 0))
     else:
         sys.stdout.write(table.to_csv() if form is Form.csv else table.to_json())
 
@@ -131,7 +133,10 @@ def plugins(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     host = Host.discover()
-    rows = [("kind", "name", "version", "distribution", "needs", "options"), *(_listed(o) for kind in KINDS for o in host.of_kind(kind))]
+    rows = [
+        ("kind", "name", "version", "distribution", "needs", "options"),
+        *(_listed(o) for kind in KINDS for o in host.of_kind(kind)),
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows:
         print("  ".join([*(text.ljust(width) for text, width in zip(row[:5], widths, strict=True)), row[5]]).rstrip())
@@ -254,10 +259,12 @@ def _audit_id(store: Store, wanted: str) -> str:
 def _will_be_missing(attempt: Audit) -> list[str]:
     """Say what the plan already shows to be impossible."""
     spec, out = attempt.file.spec, []
-    for mix in spec.tasks.mixes if spec.tasks else ():
-        rows = attempt.store.rows(AuditRow, attempt.id)
-        if mix[0] > 1:
-            out.append(f"refused: mix {list(mix)} needs more real images than there are{'' if rows else ''}")
+    n = next((row.n for row in attempt.store.rows(ImageSetRow, attempt.id) if row.role == "train"), None)
+    for real, synthetic in spec.tasks.mixes if spec.tasks else ():
+        if real > 1:
+            out.append(f"mix ({real:g}, {synthetic:g}): a real share above 1 needs more real images than there are")
+        elif n is not None and spec.data.validation is not None and round(synthetic * n) > spec.samples:
+            out.append(f"mix ({real:g}, {synthetic:g}): needs {round(synthetic * n)} synthetic images, {spec.samples} are asked for")
     tested = {p.component.failure_mode for p in attempt.parts.perturbations if isinstance(p.component, Perturbation)}
     for purpose, declared in spec.purposes.items():
         for criterion in declared.criteria:
@@ -276,8 +283,6 @@ def _listed(offer: Offer) -> tuple[str, ...]:
 
 
 def _text(doc: str | None) -> str:
-    import inspect
-
     return inspect.cleandoc(doc or "no description")
 
 

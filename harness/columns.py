@@ -11,7 +11,7 @@ from functools import cache
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from .records import Record
+from .quantities import Record
 
 R = TypeVar("R", bound=Record)
 

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from .images import Comparison, ImageSet, Request
-from .records import Quantity, Rating, Scale
+from .quantities import Quantity, Rating, Scale
 
 
 class FailureMode(StrEnum):
@@ -146,9 +146,7 @@ class Task(Component):
     regions: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def evaluate(
-        self, training: ImageSet, validation: ImageSet, test: ImageSet, context: Context
-    ) -> Mapping[str, np.ndarray | float]:
+    def evaluate(self, training: ImageSet, validation: ImageSet, test: ImageSet, context: Context) -> Mapping[str, np.ndarray | float]:
         """Train on `training`, stop by `validation`, score on `test`, whose labels are used only to score.
 
         Return per quantity a (N,) or (N, K) masked array, one value per test case (and region), or one number.

@@ -5,22 +5,44 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 
 from pydantic import ValidationError
 
 from .errors import HarnessError, Problem
-from .records import AuditRow, CellRow, ComponentRow, CriterionRow, FindingRow, ImageSetRow, JudgeCallRow, LedgerRow, OutcomeRow, PictureRow, PlannedCellRow, QualificationRow, RatingRow, Record, ReliabilityRow, ScoreRow, VerdictRow
+from .quantities import Record
+from .records import (
+    AuditRow,
+    CellRow,
+    ComponentRow,
+    CriterionRow,
+    FindingRow,
+    ImageSetRow,
+    JudgeCallRow,
+    LedgerRow,
+    OutcomeRow,
+    PictureRow,
+    PlannedCellRow,
+    QualificationRow,
+    RatingRow,
+    ReliabilityRow,
+    ScoreRow,
+    VerdictRow,
+)
 from .spec import AuditSpec
 from .wording import utc
 
 ROLES = ("train", "validation", "test", "synthetic")
-RUN_ONLY = {"seconds", "peak_mb", "cached", "output"}
+RUN_ONLY = frozenset({"seconds", "peak_mb", "cached", "output", "run"})
+ORDER = (
+    "role", "gallery", "position", "kind", "component", "quantity", "extractor", "scale", "subset", "statistic", "stratum", "region",
+    "perturbation", "tested_on", "synthetic_share", "real_share", "severity", "repeat",
+)  # fmt: skip
 R = TypeVar("R", bound=Record)
 
 
@@ -70,17 +92,16 @@ class Content:
 
     @cached_property
     def spec(self) -> AuditSpec:
-        """The plan as it was stored."""
+        """Return the plan as it was stored."""
         try:
             return AuditSpec.model_validate(self.audit.spec)
         except ValidationError as error:
-            problem = Problem(f"the stored plan of {self.audit_id} cannot be read by this version: {error.errors()[0]['msg']}",
-                              fix=f"render it with harness {self.audit.harness_version}")  # fmt: skip
-            raise HarnessError(problem) from error
+            what = f"the stored plan of {self.audit_id} cannot be read by this version: {error.errors()[0]['msg']}"
+            raise HarnessError(Problem(what, fix=f"render it with harness {self.audit.harness_version}")) from error
 
     @property
     def issued(self) -> datetime:
-        """The end of the last attempt, or else its last entry in the ledger: never the time of rendering."""
+        """Return the end of the last attempt, or else its last entry in the ledger: never the time of rendering."""
         moments = [o.finished_at for o in self.outcomes] or [row.at for row in self.ledger] or [self.audit.started_at]
         return utc(max(moments, key=utc))
 
@@ -108,91 +129,119 @@ def count_ratings(rows: Iterable[RatingRow]) -> tuple[RatingCount, ...]:
     for row in rows:
         groups[row.scale, row.rater_kind].append(row)
     return tuple(
-        RatingCount(scale, kind, len({r.rater for r in mine}), len({r.item for r in mine}), len(mine), sum(r.status != "ok" for r in mine))
+        RatingCount(
+            scale,
+            kind,
+            raters=len({r.rater for r in mine}),
+            items=len({r.item for r in mine}),
+            ratings=len(mine),
+            unusable=sum(r.status != "ok" for r in mine),
+        )
         for (scale, kind), mine in sorted(groups.items())
     )
 
 
 def ordered(content: Content) -> Content:
     """Return the content with every list in an order that does not depend on how the store was read."""
-    lists = {f.name: getattr(content, f.name) for f in fields(content) if isinstance(getattr(content, f.name), tuple)}
-    kept = {"outcomes": lambda r: (r.attempt, utc(r.finished_at)), "ledger": lambda r: (utc(r.at), r.attempt)}
-    sorted_lists = {}
-    for name, rows in lists.items():
-        natural = kept.get(name, _natural)
-        keyed = sorted(((natural(r), r.model_dump_json() if name != "pictures" and isinstance(r, Record) else "", k) for k, r in enumerate(rows)))
+    lists: dict[str, Any] = {}
+    for name, rows in _lists(content).items():
+        keyed = sorted((_natural(name, row), row.model_dump_json() if _plain(row) else "", k) for k, row in enumerate(rows))
         # A resumed audit writes its components again.
-        repeated = {k for before, (*same, k) in zip(keyed, keyed[1:], strict=False) if name == "components" and [*before[:2]] == same}
-        sorted_lists[name] = tuple(rows[k] for *_, k in keyed if k not in repeated)
-    return replace(content, **sorted_lists)
+        again = {after[2] for before, after in pairwise(keyed) if name == "components" and before[:2] == after[:2]}
+        lists[name] = tuple(rows[k] for *_, k in keyed if k not in again)
+    return replace(content, **lists)
 
 
-def attachments(content: Content) -> dict[str, tuple[bytes, str, str]]:
-    """Return name -> (bytes, relationship, description) of the files inside the PDF.
+class Attached(NamedTuple):
+    """A file inside the PDF; relationship in the words of ISO 19005-3 (AFRelationship)."""
+
+    body: bytes
+    relationship: str
+    description: str
+
+
+def attachments(content: Content) -> dict[str, Attached]:
+    """Return the files inside the PDF by name.
 
     What differs between two runs that measured the same (times, attempts, memory) is kept apart in run.json, so that the digest
     of results.json is that of the results.
     """
-    tables = {f.name: getattr(content, f.name) for f in fields(content) if f.name not in ("audit_id", "audit", "outcomes", "ledger")}
-    results = {name: [_row(r) for r in rows] for name, rows in tables.items() if name != "scores"}
-    results["scores"] = [_row(s) for s in content.scores if s.repeat is None or s.stage == "evaluate"]
-    results["replicates"] = _replicates(content.scores)
-    results["cells"] = [{k: v for k, v in row.items() if k not in RUN_ONLY} for row in results["cells"]]
-    results["planned_cells"] = [{k: v for k, v in row.items() if k != "run"} for row in results["planned_cells"]]
-    results["judge_calls"] = [{k: v for k, v in row.items() if k != "seconds"} for row in results["judge_calls"]]
-    audit = _row(content.audit)
-    head = {k: audit[k] for k in ("name", "seed", "plan_sha256", "data_sha256", "generator_sha256", "supersedes")} | {"audit_id": content.audit_id}
-    run = {name: [_row(r) for r in getattr(content, name)] for name in ("outcomes", "ledger", "cells")}
-    verdicts = head | {"criteria": results["criteria"], "verdicts": results["verdicts"]}
+    tables = {name: [_body(row) for row in rows] for name, rows in _lists(content).items() if name != "scores"}
+    run = {name: tables.pop(name) for name in ("outcomes", "ledger")} | {"cells": tables["cells"]}
+    tables |= {name: [_without(row, RUN_ONLY) for row in tables[name]] for name in ("cells", "planned_cells", "judge_calls")}
+    tables["scores"] = [_body(s) for s in content.scores if not _replicate(s)]
+    tables["replicates"] = _replicates(content.scores)
+    audit = _body(content.audit)
+    head = {k: v for k, v in audit.items() if k in ("name", "seed", "supersedes") or k.endswith("_sha256")}
+    head |= {"audit_id": content.audit_id}
+    verdicts = head | {name: tables[name] for name in ("criteria", "verdicts")}
+    plan = {"plan": content.spec.plan(), "data": content.audit.data_sha256}
     return {
-        "plan.json": (_canonical({"plan": content.spec.plan(), "data": content.audit.data_sha256}).encode(), "Source", "The plan and the digest of the real images' files"),
-        "verdicts.json": (_pretty(verdicts), "Data", "Criteria and verdicts"),
-        "results.json": (_pretty(head | results), "Data", "All results behind this dossier"),
-        "run.json": (_pretty({"audit": audit} | run), "Supplement", "Attempts, environment and times"),
+        "plan.json": Attached(_canonical(plan), "Source", "The plan, and the digest of the files of the real images"),
+        "verdicts.json": Attached(_pretty(verdicts), "Data", "Criteria and verdicts"),
+        "results.json": Attached(_pretty(head | tables), "Data", "All results behind this dossier"),
+        "run.json": Attached(_pretty({"audit": audit} | run), "Supplement", "Attempts, environment and times"),
     }
 
 
+def document_digest(attached: dict[str, Attached]) -> str:
+    """Return the digest of everything that this document was drawn from: the digests of its attachments, in their order."""
+    return sha256("".join(sha256(file.body) for file in attached.values()).encode())
+
+
+def sha256(body: bytes) -> str:
+    """Return the digest of these bytes."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def _lists(content: Content) -> dict[str, Any]:
+    return {f.name: rows for f in fields(content) if isinstance(rows := getattr(content, f.name), tuple)}
+
+
+def _replicate(score: ScoreRow) -> bool:
+    return score.repeat is not None and score.stage != "evaluate"
+
+
 def _replicates(scores: Iterable[ScoreRow]) -> list[dict[str, Any]]:
-    """The battery's values, one entry per quantity, defect and dose: a row each would make the file ten times as large."""
+    """Return the battery's values, one entry per quantity, defect and dose: a row each would make the file ten times as large."""
     groups: dict[tuple[Any, ...], list[float | None]] = defaultdict(list)
     names = ("stage", "component", "quantity", "extractor", "perturbation", "severity", "stratum", "unit", "n")
-    for s in scores:
-        if s.repeat is not None and s.stage != "evaluate":
-            groups[tuple(getattr(s, name) for name in names)].append(s.value)
+    for score in filter(_replicate, scores):
+        groups[tuple(getattr(score, name) for name in names)].append(score.value)
     return [dict(zip(names, key, strict=True)) | {"values": values} for key, values in groups.items()]
 
 
-def document_digest(attached: dict[str, tuple[bytes, str, str]]) -> str:
-    """Digest of everything that this document was drawn from: the digests of its attachments, in their order."""
-    return hashlib.sha256("".join(sha256(body) for body, _, _ in attached.values()).encode()).hexdigest()
+def _plain(row: Record | RatingCount) -> TypeGuard[Record]:
+    return isinstance(row, Record) and not isinstance(row, PictureRow)
 
 
-def _natural(row: Any) -> tuple[tuple[int, float, str], ...]:
-    names = ("gallery", "position", "role", "kind", "component", "quantity", "extractor", "scale", "subset", "statistic", "stratum",
-             "region", "perturbation", "tested_on", "synthetic_share", "real_share", "severity", "repeat")  # fmt: skip
-    values = [ROLES.index(v) if n == "role" and (v := getattr(row, n, None)) in ROLES else getattr(row, n, None) for n in names]
+def _natural(name: str, row: Any) -> tuple[Any, ...]:
+    """Return the sort key by which a reader expects the rows of a table."""
+    if name in ("outcomes", "ledger"):
+        return (utc(row.finished_at if name == "outcomes" else row.at), row.attempt)
+    values = [getattr(row, column, None) for column in ORDER]
+    values[0] = ROLES.index(values[0]) if values[0] in ROLES else values[0]
     return tuple((0, 0.0, "") if v is None else (1, 0.0, v) if isinstance(v, str) else (1, float(v), "") for v in values)
 
 
-def _row(row: Any) -> dict[str, Any]:
+def _body(row: Record | RatingCount) -> dict[str, Any]:
+    if isinstance(row, RatingCount):
+        return asdict(row)
     if isinstance(row, PictureRow):
-        body = row.model_dump(mode="json", exclude={"png", "partner_png"})
-        partner = {} if row.partner_png is None else {"partner_png_sha256": sha256(row.partner_png)}
-        return body | {"png_sha256": sha256(row.png)} | partner
-    if not isinstance(row, Record):
-        return {f.name: getattr(row, f.name) for f in fields(row)}
-    moments = {k: utc(v) for k, v in row if isinstance(v, datetime)}
-    return row.model_copy(update=moments).model_dump(mode="json")
+        digests = {"png_sha256": sha256(row.png)}
+        digests |= {} if row.partner_png is None else {"partner_png_sha256": sha256(row.partner_png)}
+        return row.model_dump(mode="json", exclude={"png", "partner_png"}) | digests
+    return row.model_copy(update={k: utc(v) for k, v in row if isinstance(v, datetime)}).model_dump(mode="json")
 
 
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+def _without(row: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {k: v for k, v in row.items() if k not in names}
+
+
+def _canonical(value: Any) -> bytes:
+    """Return the form whose digest the ledger holds."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode()
 
 
 def _pretty(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False).encode()
-
-
-def sha256(body: bytes) -> str:
-    """Digest of these bytes."""
-    return hashlib.sha256(body).hexdigest()

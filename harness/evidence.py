@@ -6,7 +6,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .records import EvidenceKind, Family, FindingRow, QualificationRow, Quantity, ReliabilityRow, ScoreRow
+from .quantities import Family, Quantity
+from .records import EvidenceKind, FindingRow, QualificationRow, ReliabilityRow, ScoreRow
 from .spec import Criterion, Purpose
 from .statistics.intervals import binomial_interval
 from .verdicts import Band, Decision

@@ -26,8 +26,7 @@ _SHAPES = {
     "ring": _RING,
     "dot": _RING + '<circle cx="5" cy="5" r="1.7" fill="{c}"/>',
     "dashed": '<circle cx="5" cy="5" r="4.1" fill="none" stroke="{c}" stroke-width="1" stroke-dasharray="1.6 1"/>',
-    "cross": '<rect x="0.6" y="0.6" width="8.8" height="8.8" fill="{c}"/>'
-    '<path d="M3 3 7 7 M7 3 3 7" stroke="#fff" stroke-width="1.3"/>',
+    "cross": '<rect x="0.6" y="0.6" width="8.8" height="8.8" fill="{c}"/><path d="M3 3 7 7 M7 3 3 7" stroke="#fff" stroke-width="1.3"/>',
     "ex": '<path d="M1.6 1.6 8.4 8.4 M8.4 1.6 1.6 8.4" stroke="{c}" stroke-width="1.7"/>',
     "flag": '<path d="M5 0.9 9.4 9.1 H0.6 Z" fill="none" stroke="{c}" stroke-width="1"/>'
     '<path d="M5 3.7 V6.4 M5 7.1 V8.2" stroke="{c}" stroke-width="1.1"/>',

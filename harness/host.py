@@ -154,12 +154,11 @@ class Host:
         prepared, problems = {}, []
         for key, value in options.items():
             known = offer.component.model_fields.get(key)
-            if known is not None and "Path" in str(known.annotation):
-                try:
-                    value = _resolved(value, base)
-                except KeyError as error:
-                    problems.append(_unset(error, where))
-            prepared[key] = value
+            is_path = known is not None and "Path" in str(known.annotation)
+            try:
+                prepared[key] = _resolved(value, base) if is_path else value
+            except KeyError as error:
+                problems.append(_unset(error, where))
         if problems:
             raise SpecError(*problems)
         try:

@@ -216,9 +216,7 @@ class Comparison:
         """
         return self._neighbourhood().within(of, among, radii)
 
-    def take(
-        self, train: np.ndarray | None = None, test: np.ndarray | None = None, synthetic: np.ndarray | None = None
-    ) -> Comparison:
+    def take(self, train: np.ndarray | None = None, test: np.ndarray | None = None, synthetic: np.ndarray | None = None) -> Comparison:
         """Return the comparison of these rows of each side (None = all); distances already known are reused."""
         part = Comparison.__new__(Comparison)
         part._sides, part._taken, part._rows = self._sides, {}, {}

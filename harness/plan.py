@@ -29,8 +29,19 @@ class Plan:
         return [cell for cell in self.cells.values() if cell.stage == stage]
 
 
-def draw(file: SpecFile, parts: Parts, salt: bytes, *, synthetic: str | None = None, n_train: int = 500, lock: Mapping[str, Any] | None = None,
-         device: str = "cpu", failed: Set[str] = frozenset(), planned: Set[str] = frozenset(), retry: bool = False) -> Plan:  # fmt: skip
+def draw(
+    file: SpecFile,
+    parts: Parts,
+    salt: bytes,
+    *,
+    synthetic: str | None = None,
+    n_train: int = 500,
+    lock: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    failed: Set[str] = frozenset(),
+    planned: Set[str] = frozenset(),
+    retry: bool = False,
+) -> Plan:
     """Draw the plan. `synthetic` is the digest of the synthetic images, None while they have not been made.
 
     n_train sizes the costs. lock: what was locked first under this audit's name, None where this is the first

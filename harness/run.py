@@ -28,7 +28,8 @@ from .errors import StoreError
 from .host import Host
 from .plan import Plan
 from .pool import Pool
-from .records import AuditRow, CellRow, ComponentRow, ImageSetRow, LedgerRow, OutcomeRow, PlannedCellRow, Record
+from .quantities import Record
+from .records import AuditRow, CellRow, ComponentRow, ImageSetRow, LedgerRow, OutcomeRow, PlannedCellRow
 from .spec import digest
 from .specfile import SpecFile
 from .stages import sample
@@ -102,8 +103,18 @@ class Audit:
         known = sets[0].sha256 if sets else None
         data = self.cache.load(self.first.data)
         n_train = next((row.n for row in data.rows if isinstance(row, ImageSetRow) and row.role == "train"), 500) if data else 500
-        return plan.draw(self.file, self.parts, self.salt, synthetic=known, n_train=n_train, lock=self._first_lock(),
-                         device=self.settings.device, failed=self.failed, planned=self.planned, retry=self.settings.retry_failed)  # fmt: skip
+        return plan.draw(
+            self.file,
+            self.parts,
+            self.salt,
+            synthetic=known,
+            n_train=n_train,
+            lock=self._first_lock(),
+            device=self.settings.device,
+            failed=self.failed,
+            planned=self.planned,
+            retry=self.settings.retry_failed,
+        )
 
     def run(self) -> str:
         """Do everything that is left to do and return the audit's id; the store then holds verdicts."""
@@ -178,7 +189,9 @@ class Audit:
         latest = max((row.run for row in rows), default=0)
         known = {row.key for row in rows if row.run == latest}
         if not (known == set(cells) or (known > set(cells) and cells is not made.cells)):
-            planned = (PlannedCellRow(run=latest + 1, key=c.key, stage=c.stage, component=c.component, title=c.title) for c in cells.values())
+            planned = (
+                PlannedCellRow(run=latest + 1, key=c.key, stage=c.stage, component=c.component, title=c.title) for c in cells.values()
+            )
             self.store.append(self.id, planned)
         done = self.store.done(self.id)
         todo = self._missing(made, [key for key in cells if key not in done])
@@ -320,8 +333,7 @@ def exit_code(words: Iterable[str]) -> int:
     """Return 0 if every verdict is adequate, with or without conditions; 1 if one is inadequate; 3 otherwise."""
     found = set(words)
     if not found:
-        raise StoreError("the audit has no verdict: its judge failed; `harness sql \"from cells\"` says why")
+        raise StoreError('the audit has no verdict: its judge failed; `harness sql "from cells"` says why')
     if "inadequate" in found:
         return 1
     return 0 if found <= {"adequate", "adequate_with_conditions"} else 3
-

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
 from .components import FailureMode
-from .records import Scale
+from .quantities import Scale
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Share = Annotated[float, Field(ge=0.0, le=10.0)]
@@ -146,8 +146,6 @@ class DataSpec(Layout):
     patches: Patches | None = None
     label_names: tuple[str, ...] | None = None
     synthetic: Layout | None = None
-
-
 
 
 def _mix(value: Any) -> Any:

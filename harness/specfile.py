@@ -172,7 +172,7 @@ def _line(lines: Mapping[Path_, int], place: Iterable[str | int]) -> int:
 def _problems(error: ValidationError, name: str, lines: Mapping[Path_, int]) -> list[Problem]:
     found: dict[tuple[str, str], Problem] = {}
     for item in error.errors():
-        place = [part for part in item["loc"] if not (isinstance(part, str) and ("[" in part or "-" in part and " " in part))]
+        place = [part for part in item["loc"] if not (isinstance(part, str) and ("[" in part or ("-" in part and " " in part)))]
         where = f"{name}:{_line(lines, place)}"
         dotted = ".".join(str(part) for part in place) or "the file"
         if item["type"] == "extra_forbidden":

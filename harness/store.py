@@ -24,7 +24,8 @@ from . import __version__
 from .beside import PAUSE, Spool, beside, salt, settle, turn
 from .columns import decode, encode, insertion, plain, readable, value_of
 from .errors import Problem, StoreError
-from .records import ROWS, AuditRow, CellRow, LedgerRow, PlannedCellRow, Record
+from .quantities import Record
+from .records import ROWS, AuditRow, CellRow, LedgerRow, PlannedCellRow
 from .table import Table
 
 SCHEMA_VERSION = 1

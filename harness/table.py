@@ -58,9 +58,7 @@ class Table:
 
     def _blocks(self, cells: Sequence[Sequence[str]]) -> str:
         margin = max(map(len, self.columns))
-        pairs = (
-            [f"{n:<{margin}}{GAP}{cell}".rstrip() + "\n" for n, cell in zip(self.columns, row, strict=True)] for row in cells
-        )
+        pairs = ([f"{n:<{margin}}{GAP}{cell}".rstrip() + "\n" for n, cell in zip(self.columns, row, strict=True)] for row in cells)
         blocks = ["".join(lines) for lines in pairs]
         return "\n".join(blocks) if blocks else GAP.join(self.columns) + "\n"
 

@@ -183,9 +183,7 @@ def _metric(metric: Metric, bench: _Bench) -> None:
 
     def measured(comparison: Comparison) -> Mapping[str, float]:
         result = _call(metric, metric.measure, comparison, bench.context())
-        _require(
-            isinstance(result, Mapping), f"{called} must return a mapping of quantity to number, got {type(result).__name__}"
-        )
+        _require(isinstance(result, Mapping), f"{called} must return a mapping of quantity to number, got {type(result).__name__}")
         promised = {q.name for q in metric.quantities}
         _require(set(result) == promised, f"{called} promises {sorted(promised)} and returns {sorted(result)}")
         return {str(name): _number(value, f"{called}: {name}") for name, value in result.items()}
@@ -212,17 +210,13 @@ def _number(value: Any, what: str) -> float:
 
 def _perturbation(perturbation: Perturbation, bench: _Bench) -> None:
     called = _called(perturbation)
-    _require(
-        isinstance(getattr(perturbation, "failure_mode", None), FailureMode), f"{called} needs failure_mode, a FailureMode"
-    )
+    _require(isinstance(getattr(perturbation, "failure_mode", None), FailureMode), f"{called} needs failure_mode, a FailureMode")
     words = getattr(perturbation, "full_severity", "")
     _require(isinstance(words, str) and bool(words), f"{called} needs full_severity: what severity 1 means, in words")
     doses = perturbation.doses
     rising = all(0.0 < dose <= 1.0 for dose in doses) and list(doses) == sorted(set(doses)) and bool(doses)
     _require(rising, f"{called}: doses {doses} must rise within 0 (excluded) to 1")
-    _require(
-        perturbation.dose_of_concern in doses, f"{called}: dose_of_concern {perturbation.dose_of_concern} is none of {doses}"
-    )
+    _require(perturbation.dose_of_concern in doses, f"{called}: dose_of_concern {perturbation.dose_of_concern} is none of {doses}")
     knows = _KNOWN - {"features", "sources"}
     images, train = bench.images(0, knows), bench.images(1, knows)
 

@@ -37,6 +37,9 @@ OUTCOMES = {
     "reversed": "reversed",
 }
 KINDS = {"E1": "upstream metric", "E2": "task on real cases", "E3": "experts", "E4": "model judge"}
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
 
 _BANNED = (
     r"(?<!board-)\bcertif\w*",
@@ -136,8 +139,7 @@ def utc(moment: datetime) -> datetime:
 def day(moment: datetime) -> str:
     """Print the day, as in 2 September 2026."""
     m = utc(moment)
-    months = "January February March April May June July August September October November December".split()
-    return f"{m.day} {months[m.month - 1]} {m.year}"
+    return f"{m.day} {MONTHS[m.month - 1]} {m.year}"
 
 
 def stamp(moment: datetime) -> str:

@@ -16,7 +16,8 @@ from pathlib import Path
 from .bench import Bench
 from .cells import Cell, Result, full_disk
 from .errors import HarnessError, NotComputable
-from .records import CellStatus, Record
+from .quantities import Record
+from .records import CellStatus
 
 OUTPUT_KEPT = 2000
 _NO_SPACE = 28

@@ -19,7 +19,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "neighbours records png",
+        "neighbours quantities png",
+        "records",
         "images",
         "components",
         "hookspecs",
@@ -27,8 +28,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "host spec statistics.*",
         "cells specfile phantoms verdicts pictures wording beside table columns progress",
         "checks testing imagefiles figures",
-        "datasets store",
-        "bench inspection evidence chapters dictionary",
+        "catalogue savedsets store",
+        "preparation",
+        "datasets",
+        "bench inspection evidence content dictionary",
+        "chapters",
         "stages.*",
         "plan dossier worker",
         "pool",
@@ -41,12 +45,12 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 ONLY = {
     "neighbours": "",
     "png": "",
-    "api": "components errors hookspecs images records",
-    "statistics.*": "errors records statistics.*",
-    "store": "beside columns errors harness records schemas table",
+    "api": "components errors hookspecs images quantities",
+    "statistics.*": "errors quantities records statistics.*",
+    "store": "beside columns errors harness quantities records schemas table",
     "figures": "wording",
-    "verdicts": "records spec",
-    "dossier": "chapters errors figures png records report_templates spec store wording",
+    "verdicts": "quantities records spec",
+    "dossier": "chapters errors figures png quantities records report_templates spec store wording",
 }
 
 # Whoever needs one of these asks its owner. `plugins` owns what only plugins may use.
@@ -228,11 +232,7 @@ def test_libraries_have_owners(module: Module) -> None:
         library = statement.module.split(".")[0]
         if library in OWNERS and not _matches(module.short, OWNERS[library]):
             wrong.append(f"line {statement.line}: {library} belongs to {OWNERS[library] or 'the tests'}")
-        elif (
-            module.is_plugin
-            and library not in sys.stdlib_module_names
-            and library not in FOR_PLUGINS | {"harness", "harness_plugins"}
-        ):
+        elif module.is_plugin and library not in sys.stdlib_module_names and library not in FOR_PLUGINS | {"harness", "harness_plugins"}:
             wrong.append(f"line {statement.line}: built-in plugins do not use {library}")
     assert not wrong, "\n".join(wrong)
 
@@ -255,11 +255,7 @@ def test_nothing_unpickles_and_nothing_draws_from_global_state(module: Module) -
                 wrong.append(f"line {node.lineno}: allow_pickle")
             if name == "torch.load" and options.get("weights_only") != "True":
                 wrong.append(f"line {node.lineno}: torch.load without weights_only=True")
-        elif (
-            isinstance(node, ast.Attribute)
-            and ast.unparse(node.value) in ("np.random", "numpy.random")
-            and node.attr not in SEEDED
-        ):
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("np.random", "numpy.random") and node.attr not in SEEDED:
             wrong.append(f"line {node.lineno}: np.random.{node.attr} draws from global state")
     assert not wrong, "\n".join(wrong)
 
@@ -274,9 +270,7 @@ def test_only_where_strangers_code_runs_everything_is_caught(module: Module) -> 
         for node in ast.walk(module.tree)
         if isinstance(node, ast.ExceptHandler)
         and ast.unparse(node.body[-1]) != "raise"
-        and (
-            node.type is None or {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)} & {"Exception", "BaseException"}
-        )
+        and (node.type is None or {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)} & {"Exception", "BaseException"})
     ]
     assert not broad, f"{module.path}:{broad[0]}: name what can go wrong"
 

@@ -4,12 +4,13 @@ import copy
 from typing import Any
 
 import pytest
-from harness.errors import HarnessError, SpecError
 
+from harness.errors import HarnessError, SpecError
 from tiny_audit import MODEL, Project
 
 
 def criterion(**changes: Any) -> dict[str, Any]:
+    """Return purposes with the criterion changed."""
     purposes = copy.deepcopy(MODEL["purposes"])
     base = purposes["augment"]["criteria"][0]
     purposes["augment"]["criteria"][0] = {k: v for k, v in (base | changes).items() if v is not None}
@@ -17,6 +18,7 @@ def criterion(**changes: Any) -> dict[str, Any]:
 
 
 def data(**changes: Any) -> dict[str, Any]:
+    """Return data with keys changed, None = left out."""
     return {"data": {k: v for k, v in (copy.deepcopy(MODEL["data"]) | changes).items() if v is not None}}
 
 

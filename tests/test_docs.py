@@ -113,18 +113,14 @@ def test_every_link_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
         if not target.startswith(("http://", "https://", "mailto:"))
     ]
-    broken = [
-        f"{document.relative_to(ROOT)}: {target}" for document, target in links if not (document.parent / target).exists()
-    ]
+    broken = [f"{document.relative_to(ROOT)}: {target}" for document, target in links if not (document.parent / target).exists()]
     assert broken == []
 
 
 def test_every_make_target_that_is_named_exists() -> None:
     """`make X` in a document is a target of the Makefile."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
-    named = {
-        m for d in DOCUMENTS for m in re.findall(r"(?:^|`)make ([a-z-]+)", d.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    }
+    named = {m for d in DOCUMENTS for m in re.findall(r"(?:^|`)make ([a-z-]+)", d.read_text(encoding="utf-8"), flags=re.MULTILINE)}
     assert named <= targets
 
 

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
-import sys
-from collections import Counter
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
-from io import BytesIO
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pikepdf
-import pytest
 
 from harness import dossier, png, wording
-from harness.errors import HarnessError
 from harness.records import (
-    AuditRow, CellRow, ComponentRow, CriterionRow, FindingRow, ImageSetRow, LedgerRow, OutcomeRow, PictureRow, PlannedCellRow,
-    QualificationRow, RatingRow, Record, ReliabilityRow, ScoreRow, VerdictRow,
-)  # fmt: skip
+    AuditRow,
+    CellRow,
+    ComponentRow,
+    CriterionRow,
+    FindingRow,
+    ImageSetRow,
+    LedgerRow,
+    OutcomeRow,
+    PictureRow,
+    PlannedCellRow,
+    QualificationRow,
+    ReliabilityRow,
+    ScoreRow,
+    VerdictRow,
+)
 from harness.spec import AuditSpec, digest
 
 START = datetime(2026, 2, 3, 8, 14, 7, tzinfo=UTC)
@@ -161,9 +161,7 @@ def content_of(
                      "real_share": mix[0], "synthetic_share": mix[1]}  # fmt: skip
             scores.append(score(quantity="accuracy", value=0.8 + mix[0] / 20, ci_low=0.75, ci_high=0.9, **where))
             if mix != (1.0, 0.0):
-                scores.append(
-                    score(quantity="accuracy_gain", value=0.02 - mix[1] / 9 * (1 - mix[0]), ci_low=-0.13, ci_high=0.06, **where)
-                )
+                scores.append(score(quantity="accuracy_gain", value=0.02 - mix[1] / 9 * (1 - mix[0]), ci_low=-0.13, ci_high=0.06, **where))
     reliability = [
         ReliabilityRow(cell="k8", scale="realism", subset="experts", statistic="krippendorff_alpha", value=0.61, ci_low=0.55, ci_high=0.67,
                        ci_method="bootstrap by item", level=0.95, n_items=240, n_raters=5),
@@ -177,9 +175,7 @@ def content_of(
         for k, (role, n, patients) in enumerate([("train", 400, 40), ("test", 312, 2), ("synthetic", 500, None)])
     ]  # fmt: skip
     stages = ["sample", "extract", "qualify", "measure", "evaluate", "judge"]
-    planned = [
-        PlannedCellRow(run=1, key=f"k{k}", stage=stages[k % 6], component=f"part{k}", title=f"cell {k}") for k in range(1, 19)
-    ]
+    planned = [PlannedCellRow(run=1, key=f"k{k}", stage=stages[k % 6], component=f"part{k}", title=f"cell {k}") for k in range(1, 19)]
     cells = [
         CellRow(key=p.key, stage=p.stage, component=p.component, status="failed" if k == 7 else "ok", seconds=1.0 + k, peak_mb=90,
                 reason="ValueError: certificate of the server is not trusted" if k == 7 else "")

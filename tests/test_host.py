@@ -5,12 +5,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from harness.api import Metric, Perturbation, Quantity, hookimpl
 from harness.errors import HarnessError, PluginError, SpecError
 from harness.host import Host, expand, resolve
 
 
 def metric(called: str = "edge", promises: tuple[str, ...] = ("gap",)) -> type[Metric]:
+    """Return a metric class."""
+
     class Edge(Metric):
         """Edge gap."""
 
@@ -27,6 +30,8 @@ def metric(called: str = "edge", promises: tuple[str, ...] = ("gap",)) -> type[M
 
 
 def plugin(*classes: Any) -> Any:
+    """Return a plugin that offers these classes as metrics."""
+
     @hookimpl
     def harness_metrics() -> list[Any]:
         return list(classes)
@@ -35,6 +40,7 @@ def plugin(*classes: Any) -> Any:
 
 
 def host_of(**plugins: Any) -> Host:
+    """Return a host with these plugins, by distribution."""
     host = Host()
     for distribution, module in plugins.items():
         host.register(module, "main", distribution.replace("_", "-"))
@@ -42,6 +48,7 @@ def host_of(**plugins: Any) -> Host:
 
 
 def words(error: HarnessError) -> str:
+    """Return what a user reads."""
     return "\n".join(error.lines())
 
 

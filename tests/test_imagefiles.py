@@ -140,9 +140,7 @@ def test_nifti_is_turned_to_one_orientation(tmp_path: Path, codes: str, suffix: 
     """However the same volume is stored, the array is (z, y, x) with z up, y to the front, x to the right, spacing alike."""
     affine = np.diag([0.5, 0.75, 2.0, 1.0])
     ras = nibabel.Nifti1Image(VOLUME.transpose(2, 1, 0), affine)
-    turn = nibabel.orientations.ornt_transform(
-        nibabel.orientations.io_orientation(affine), nibabel.orientations.axcodes2ornt(tuple(codes))
-    )
+    turn = nibabel.orientations.ornt_transform(nibabel.orientations.io_orientation(affine), nibabel.orientations.axcodes2ornt(tuple(codes)))
     nibabel.save(ras.as_reoriented(turn), tmp_path / f"a{suffix}")
     image = decode(tmp_path / f"a{suffix}")
 
@@ -215,10 +213,7 @@ def test_series_and_nifti_of_one_volume_agree(tmp_path: Path) -> None:
     # Rows run to the feet, columns to the back; x counts towards the left in DICOM.
     lie = {"SeriesInstanceUID": "1.2", "ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "PixelSpacing": [0.7, 0.5]}
     slices = [np.ascontiguousarray(truth[::-1, ::-1, x]) for x in range(3)]
-    files = [
-        write_dicom(tmp_path / f"{x}.dcm", pixels, ImagePositionPatient=[-3.0 * x, 0, 0], **lie)
-        for x, pixels in enumerate(slices)
-    ]
+    files = [write_dicom(tmp_path / f"{x}.dcm", pixels, ImagePositionPatient=[-3.0 * x, 0, 0], **lie) for x, pixels in enumerate(slices)]
     series, nifti = decode_series(files), decode(tmp_path / "a.nii")
 
     assert np.array_equal(series.pixels, nifti.pixels)

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+
 from harness.errors import InputError, NotComputable
 from harness.images import Comparison, ImageSet
 
 
 def images(n: int = 6, name: str = "a", **known: object) -> ImageSet:
+    """Return n small random images."""
     pixels = np.random.default_rng(n).random((n, 1, 8, 8), dtype=np.float32)
     return ImageSet(pixels, tuple(f"{name}{i}" for i in range(n)), (1.0, 1.0), **known)  # type: ignore[arg-type]
 
@@ -56,10 +58,14 @@ def test_rows_carry_everything_that_is_known() -> None:
 
     assert part.ids == ("a4", "a1")
     assert part.patients == ("z", "x")
-    assert part.labels is not None and part.labels.tolist() == [4, 1]
-    assert part.masks is not None and part.masks[:, 0, 0].tolist() == [4, 1]
-    assert part.groups is not None and part.groups["site"].tolist() == ["b", "b"]
-    assert part.features is not None and part.features[:, 0].tolist() == [8.0, 2.0]
+    assert part.labels is not None
+    assert part.labels.tolist() == [4, 1]
+    assert part.masks is not None
+    assert part.masks[:, 0, 0].tolist() == [4, 1]
+    assert part.groups is not None
+    assert part.groups["site"].tolist() == ["b", "b"]
+    assert part.features is not None
+    assert part.features[:, 0].tolist() == [8.0, 2.0]
 
 
 def test_patients_are_counted_in_order_of_first_appearance() -> None:
@@ -86,6 +92,7 @@ def test_resampled_rows_are_lent_read_only() -> None:
 
 
 def compared() -> Comparison:
+    """Return a comparison with random features."""
     rng = np.random.default_rng(5)
     sides = {role: images(n, role, features=rng.normal(size=(n, 4)).astype(np.float32)) for role, n in
              (("train", 20), ("test", 10), ("synthetic", 12))}  # fmt: skip
@@ -99,9 +106,7 @@ def test_a_part_of_a_comparison_is_the_comparison_of_the_parts() -> None:
     part = whole.take(train=rows, synthetic=np.arange(4))
     fresh = Comparison(whole.train.take(rows), whole.test, whole.synthetic.take(np.arange(4)))
 
-    np.testing.assert_allclose(
-        part.neighbours("synthetic", "train", 2)[0], fresh.neighbours("synthetic", "train", 2)[0], rtol=1e-10
-    )
+    np.testing.assert_allclose(part.neighbours("synthetic", "train", 2)[0], fresh.neighbours("synthetic", "train", 2)[0], rtol=1e-10)
     assert part.n("train") == len(part.train) == 5
     assert part.train.ids == fresh.train.ids
     np.testing.assert_array_equal(part.features("train"), fresh.features("train"))

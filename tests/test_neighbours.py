@@ -2,17 +2,20 @@
 
 import numpy as np
 import pytest
+
 from harness import neighbours
 from harness.neighbours import Pool
 
 
 def pool(offset: float = 0.0) -> tuple[Pool, dict[str, np.ndarray]]:
+    """Return a pool of two roles and its raw features."""
     rng = np.random.default_rng(0)
     raw = {"train": rng.normal(size=(60, 6)) + offset, "test": rng.normal(size=(30, 6)) + offset}
     return Pool(raw), raw
 
 
 def brute(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return all distances by direct differences."""
     return np.sqrt(((a[:, None] - b[None]) ** 2).sum(axis=2))
 
 
@@ -32,7 +35,7 @@ def test_distances_are_those_of_direct_differences(kept: int, monkeypatch: pytes
 
 def test_an_image_is_not_its_own_neighbour() -> None:
     """Within one role the first neighbour is another row."""
-    shared, raw = pool()
+    shared, _raw = pool()
 
     distance, index = shared.neighbours("train", "train", 1)
 
@@ -67,7 +70,7 @@ def test_a_view_on_rows_is_the_pool_of_those_rows() -> None:
 def test_a_ball_does_not_hold_its_own_surface() -> None:
     """A point exactly at the radius is outside, also where rounding of the expanded form would say otherwise."""
     shared, raw = pool(offset=1000.0)
-    distance, index = shared.neighbours("train", "train", 5)
+    distance, _index = shared.neighbours("train", "train", 5)
 
     counts = shared.within("train", "train", distance[:, -1])
 

@@ -109,9 +109,7 @@ def test_the_sdist_builds_the_same_wheel(source: Path, wheel: zipfile.ZipFile) -
     """A wheel built from the tree holds the files of the wheel built from the sdist, byte for byte."""
     _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", source, "--outdir", source / "direct", cwd=source)
     direct = zipfile.ZipFile(next((source / "direct").glob("*.whl")))
-    of_the_tree, of_the_sdist = (
-        {i.filename: i.CRC for i in w.infolist() if "RECORD" not in i.filename} for w in (direct, wheel)
-    )
+    of_the_tree, of_the_sdist = ({i.filename: i.CRC for i in w.infolist() if "RECORD" not in i.filename} for w in (direct, wheel))
     assert of_the_tree == of_the_sdist
 
 

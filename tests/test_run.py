@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rows import everything
+
 from harness.api import Comparison, Context, ImageSet, Metric, NotComputable, Quantity, hookimpl
 from harness.errors import HarnessError, InputError
 from harness.host import Host
 from harness.records import CellRow, CriterionRow, FindingRow, ImageSetRow, QualificationRow, ScoreRow, VerdictRow
 from harness.store import Store
-
-from rows import everything
 from tiny_audit import MODEL, Project
 
+
 def host_with(*classes: type[Metric]) -> Host:
+    """Return the installed host with these metrics from a stranger."""
     host = Host.discover()
 
     class Plugin:
@@ -36,7 +38,12 @@ def host_with(*classes: type[Metric]) -> Host:
 
 
 def metric(measure: Any, promised: str = "level") -> type[Metric]:
-    return type("Odd", (Metric,), {"name": "odd", "version": "1", "quantities": (Quantity(name=promised, better="lower"),), "measure": measure})
+    """Return a metric called odd with this verb."""
+    return type(
+        "Odd",
+        (Metric,),
+        {"name": "odd", "version": "1", "quantities": (Quantity(name=promised, better="lower"),), "measure": measure},
+    )
 
 
 def test_an_audit_leaves_verdicts_scores_and_conservation(project: Project) -> None:
@@ -203,7 +210,8 @@ def test_few_patients_give_values_without_intervals(project: Project) -> None:
     store = Store(project.folder / "results.duckdb")
 
     row = store.current(ScoreRow, audit_id, component="frechet")[0]
-    assert row.value is not None and row.ci_low is None
+    assert row.value is not None
+    assert row.ci_low is None
     assert "2 train patients" in row.ci_method
     assert "needs at least 8 patients" in store.current(QualificationRow, audit_id)[0].reason
     assert store.current(VerdictRow, audit_id)[0].verdict == "not_assessed"

@@ -12,7 +12,8 @@ import pytest
 
 from harness.columns import column_types
 from harness.dictionary import dictionary
-from harness.records import ROWS, Record
+from harness.quantities import Record
+from harness.records import ROWS
 from harness.store import Store
 
 TYPES = {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}
@@ -76,9 +77,7 @@ def _example(cls: type[Record]) -> dict[str, Any]:
     values: dict[str, Any] = {"audit_id": "a"}
     for name, field in cls.model_fields.items():
         kind = column_types(cls)[name]
-        words = [
-            w for part in (field.annotation, *get_args(field.annotation)) if get_origin(part) is Literal for w in get_args(part)
-        ]
+        words = [w for part in (field.annotation, *get_args(field.annotation)) if get_origin(part) is Literal for w in get_args(part)]
         plain = {"BIGINT": 1, "DOUBLE": 0.5, "BOOLEAN": True, "JSON": "{}", "TIMESTAMPTZ": "2026-01-02T03:04:05Z", "BLOB": b"x"}
         values[name] = words[0] if words else plain.get(kind, "ok" if name == "status" else "text")
     return values | ({"text": None} if cls.table == "ratings" else {}) | (
@@ -88,7 +87,7 @@ def _example(cls: type[Record]) -> dict[str, Any]:
 
 def _insert(schema: duckdb.DuckDBPyConnection, table: str, values: dict[str, Any]) -> None:
     names = ", ".join(f'"{name}"' for name in values)
-    sql = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(values))})"  # noqa: S608 - names from the record classes
+    sql = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(values))})"
     schema.execute(sql, list(values.values()))
 
 
@@ -169,9 +168,7 @@ def test_the_data_dictionary_is_fresh(root: Path) -> None:
     assert (root / "schemas" / "README.md").read_text(encoding="utf-8") == dictionary()
 
 
-def test_the_data_dictionary_has_every_view_with_its_columns_and_an_example(
-    schema: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_the_data_dictionary_has_every_view_with_its_columns_and_an_example(schema: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     """Each view is listed with its columns, and its example query runs."""
     store = Store(tmp_path / "results.duckdb")
     store.append("", [])

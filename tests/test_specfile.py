@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from harness import specfile
 from harness.errors import SpecError
 
@@ -21,12 +22,14 @@ purposes:
 
 
 def write(folder: Path, text: str) -> Path:
+    """Write model.yaml."""
     path = folder / "model.yaml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def refused(folder: Path, text: str) -> list[str]:
+    """Return what a user reads when the file is refused."""
     with pytest.raises(SpecError) as caught:
         specfile.read(write(folder, text))
     return caught.value.lines()
@@ -38,7 +41,8 @@ def test_a_reference_is_a_name_or_a_name_with_options(tmp_path: Path) -> None:
 
     assert [(r.name, r.options) for r in file.spec.metrics] == [("frechet", {}), ("kernel", {"degree": 3})]
     assert file.where("purposes", "augment", "criteria", 0, "quantity") == "model.yaml:10"
-    assert file.spec.data.labels is not None and file.spec.data.labels.folder == 1
+    assert file.spec.data.labels is not None
+    assert file.spec.data.labels.folder == 1
 
 
 @pytest.mark.parametrize(

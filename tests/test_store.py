@@ -71,9 +71,7 @@ def audit(name: str = "breast", **changes: object) -> AuditRow:
 
 def cell(key: str, stage: str = "measure", status: str = "ok") -> CellRow:
     """Return what became of a cell."""
-    return CellRow(
-        key=key, stage=stage, component="c", status=status, reason="" if status == "ok" else "why", seconds=1, peak_mb=2
-    )
+    return CellRow(key=key, stage=stage, component="c", status=status, reason="" if status == "ok" else "why", seconds=1, peak_mb=2)
 
 
 def planned(key: str, run: int = 1, stage: str = "measure") -> PlannedCellRow:
@@ -83,9 +81,7 @@ def planned(key: str, run: int = 1, stage: str = "measure") -> PlannedCellRow:
 
 def score(key: str, **changes: object) -> ScoreRow:
     """Return a score of stage measure."""
-    return ScoreRow(
-        **{"cell": key, "stage": "measure", "component": "frechet", "quantity": "fid", "value": 1.5, "n": 4} | changes
-    )
+    return ScoreRow(**{"cell": key, "stage": "measure", "component": "frechet", "quantity": "fid", "value": 1.5, "n": 4} | changes)
 
 
 # Python started anew, with a store of the same file.
@@ -267,9 +263,7 @@ def test_adequacy_lists_criteria_under_their_verdict(store: Store) -> None:
 def test_agreement_and_trust_show_their_rows(store: Store) -> None:
     """The two views are the current rows of their tables."""
     agreed = ReliabilityRow(cell="r", scale="s", subset="experts", statistic="fleiss_kappa", value=0.5, n_items=9, n_raters=3)
-    trust = TrustRow(
-        cell="r", factor="T1", variant="v", region="", tested_on="real", real_share=1, synthetic_share=0, value=0.9
-    )
+    trust = TrustRow(cell="r", factor="T1", variant="v", region="", tested_on="real", real_share=1, synthetic_share=0, value=0.9)
     store.append(AUDIT, [planned("r", stage="rate"), agreed, trust])
     assert store.query("SELECT statistic, value, n_raters FROM agreement").rows == [("fleiss_kappa", 0.5, 3)]
     assert store.query("SELECT factor, value FROM trust_profile").rows == [("T1", 0.9)]

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from harness import specfile
 from harness.checks import Parts, assemble
 from harness.host import Host
 from harness.phantoms import phantoms, write_phantoms
 from harness.run import Audit, Settings
-from ruamel.yaml import YAML
 
 MODEL: dict[str, Any] = {
     "audit": "tiny",

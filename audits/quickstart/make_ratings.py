@@ -25,11 +25,7 @@ LIMITS = (-1.5, -0.5, 0.5, 1.5)
 def items() -> list[tuple[str, int]]:
     """Return 60 images that both variants of the generator make, with their class: those of the first linear-probe patients."""
     numbers = [k for k in range(2 * PATIENTS) if k % 4 < len(CLASSES)]
-    return [
-        (f"{CLASSES[k % 2]}/S{1001 + k}_linear_{image}", 2 * (k % 2) - 1)
-        for k in numbers
-        for image in range(1, IMAGES_EACH + 1)
-    ]
+    return [(f"{CLASSES[k % 2]}/S{1001 + k}_linear_{image}", 2 * (k % 2) - 1) for k in numbers for image in range(1, IMAGES_EACH + 1)]
 
 
 def ratings() -> tuple[list[tuple[str, str, str, str]], list[dict[str, str | bool | None]]]:

@@ -56,7 +56,9 @@ def planted(bench: Bench, data: str, part: Part, dose: float, fault: int, workdi
     clean = train.take(probe)
     images = defect.apply(clean, train.take(anchor), dose, Context(seed, workdir, bench.device))
     if not isinstance(images, ImageSet) or not 0 < len(images) <= len(clean):
-        raise PluginError(f"{part.name} returned {len(images) if isinstance(images, ImageSet) else type(images).__name__} for {len(clean)} images")
+        raise PluginError(
+            f"{part.name} returned {len(images) if isinstance(images, ImageSet) else type(images).__name__} for {len(clean)} images"
+        )
     known = set(clean.ids)
     if not set(images.ids) <= known:
         raise PluginError(f"{part.name} changed the ids of the images")

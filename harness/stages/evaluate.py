@@ -19,7 +19,8 @@ from ..checks import Parts
 from ..components import Task
 from ..errors import NotComputable, PluginError
 from ..images import ImageSet
-from ..records import CaseScoreRow, CellStatus, Quantity, Record, ScoreRow
+from ..quantities import Quantity, Record
+from ..records import CaseScoreRow, CellStatus, ScoreRow
 from ..spec import AuditSpec
 from ..statistics.intervals import Interval, mean_interval
 from .battery import draw
@@ -44,7 +45,13 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, sample: str, s
                 title = f"{task.name} on ({mix[0]:g}, {mix[1]:g}), repeat {repeat}"
                 needs = [data, *([sample] if mix[1] else [])]
                 runs.append(draft.add("evaluate", task.name, title, "evaluate.run", arguments, task.identity, needs, 15))
-        arguments = {"task": t, "runs": runs, "mixes": [list(m) for m in spec.tasks.mixes], "repeats": spec.tasks.repeats, "data": data}
+        arguments = {
+            "task": t,
+            "runs": runs,
+            "mixes": [list(m) for m in spec.tasks.mixes],
+            "repeats": spec.tasks.repeats,
+            "data": data,
+        }
         title = f"{task.name}: mixes compared"
         # The summary says itself which runs are missing, so it does not need them to have succeeded.
         keys.append(draft.add("evaluate", task.name, title, "evaluate.summarise", arguments, task.identity, runs, 1))
@@ -192,7 +199,14 @@ def _score(base: dict[str, Any], name: str, quantity: Quantity, values: np.ndarr
         return ScoreRow(**base, quantity=name, value=None, better=quantity.better, status=status, reason=reason)
     present = np.isfinite(values).all(axis=1)
     if not present.any():
-        return ScoreRow(**base, quantity=name, value=None, better=quantity.better, status="not_computable", reason="no test case has a value")
+        return ScoreRow(
+            **base,
+            quantity=name,
+            value=None,
+            better=quantity.better,
+            status="not_computable",
+            reason="no test case has a value",
+        )
     kept, units = values[present], test.units[present] if len(values) == len(test) else None
     value = float(kept.mean())
     interval: Interval | None = None

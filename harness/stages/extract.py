@@ -14,7 +14,8 @@ from ..checks import Part, Parts
 from ..components import Context, Extractor, Perturbation
 from ..errors import PluginError
 from ..images import ImageSet
-from ..records import CellStatus, Record
+from ..quantities import Record
+from ..records import CellStatus
 from .battery import planted
 
 ROLES = ("train", "test", "synthetic")
@@ -52,7 +53,14 @@ def planted_cell(draft: Draft, parts: Parts, extractor: int, perturbation: int, 
                  fitted: str | None) -> str:  # fmt: skip
     """Add the cell that plants one defect at one dose and embeds the images."""
     part, defect = parts.extractors[extractor], parts.perturbations[perturbation]
-    arguments = {"extractor": extractor, "perturbation": perturbation, "dose": dose, "fault": fault, "data": data, "fitted": fitted}
+    arguments = {
+        "extractor": extractor,
+        "perturbation": perturbation,
+        "dose": dose,
+        "fault": fault,
+        "data": data,
+        "fitted": fitted,
+    }
     title = f"{part.name} of {defect.name} at {dose:g}, fault seed {fault}"
     return draft.add("extract", part.name, title, "extract.embed_planted", arguments, [part.identity, defect.identity],
                      [data, *([fitted] if fitted else [])], 2)  # fmt: skip

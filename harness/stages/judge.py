@@ -67,17 +67,13 @@ def judge(purposes: Mapping[str, Purpose], evidence: Evidence, lock: Lock | None
 
 def _deviation(cell: str, level: DeviationLevel, text: str, where: str) -> FindingRow:
     sentence = f"{level.capitalize()} deviation{f' in {where}' if where else ''}: {text}."
-    return FindingRow(
-        cell=cell, severity="adverse" if level == "major" else "note", kind="deviation", text=sentence, evidence=where
-    )
+    return FindingRow(cell=cell, severity="adverse" if level == "major" else "note", kind="deviation", text=sentence, evidence=where)
 
 
 class _Bench:
     """Judges one purpose: each criterion after its guards, then the rules, then the verdict."""
 
-    def __init__(
-        self, name: str, purpose: Purpose, evidence: Evidence, lock: Lock | None, signature: str, cell: str
-    ) -> None:
+    def __init__(self, name: str, purpose: Purpose, evidence: Evidence, lock: Lock | None, signature: str, cell: str) -> None:
         self.name, self.purpose, self.evidence, self.signature, self.cell = name, purpose, evidence, signature, cell
         self.by_id = {c.id: c for c in purpose.criteria}
         self.other_data = lock is not None and not lock.same_data
@@ -187,8 +183,7 @@ class _Bench:
 
     def _broken_r1(self) -> str:
         if self.purpose.uses_model and not any(
-            c.role == "critical" and self.evidence.kind(c) == "E2" and self.evidence.needs_synthetic(c)
-            for c in self.purpose.criteria
+            c.role == "critical" and self.evidence.kind(c) == "E2" and self.evidence.needs_synthetic(c) for c in self.purpose.criteria
         ):
             return "the purpose uses a model, and no critical criterion tests one trained with synthetic images on real ones"
         return ""
@@ -277,9 +272,7 @@ class _Bench:
                     found.append(FindingRow(cell=self.cell, severity="adverse", kind="adverse_value", text=text, evidence=at))
         for shared in dict.fromkeys(c.claim for c in self.purpose.criteria):
             claim = [c for c in self.purpose.criteria if c.claim == shared]
-            met, unmet = (
-                sorted({self.evidence.kind(c) for c in claim if self._status(c) == status}) for status in ("met", "not_met")
-            )
+            met, unmet = (sorted({self.evidence.kind(c) for c in claim if self._status(c) == status}) for status in ("met", "not_met"))
             if met and unmet and met != unmet:
                 text = f"Kinds of evidence disagree on the claim of {_ids(claim)} of {self.name}: "
                 text += f"{', '.join(met)} met, {', '.join(unmet)} not met."

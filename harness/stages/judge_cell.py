@@ -10,7 +10,8 @@ from ..bench import Bench
 from ..cells import Cell, Draft
 from ..components import Perturbation
 from ..evidence import Evidence
-from ..records import CellStatus, EvidenceKind, FindingRow, QualificationRow, Record, ReliabilityRow, ScoreRow
+from ..quantities import Record
+from ..records import CellStatus, EvidenceKind, FindingRow, QualificationRow, ReliabilityRow, ScoreRow
 from ..spec import AuditSpec, Purpose
 from .judge import Lock, judge
 

@@ -22,7 +22,8 @@ from ..components import Context, Metric
 from ..errors import NotComputable
 from ..images import Comparison, ImageSet
 from ..pictures import nearest
-from ..records import CellStatus, Quantity, Record, ScoreRow
+from ..quantities import Quantity, Record
+from ..records import CellStatus, ScoreRow
 from ..spec import AuditSpec
 from ..statistics.intervals import Interval, binomial_interval, half_sample_interval, half_sample_rows
 from .asking import ask
@@ -97,6 +98,7 @@ def _measure(bench: Bench, cell: Cell, comparison: Comparison, stratum: str, fol
     values = ask(metric, comparison, context())
     free, held, why = _halves(bench, metric, comparison, size["half_samples"], context)
     floor, at_floor, n_floor, why_floor = _floor(bench, metric, comparison, size["floor_splits"], context)
+    units = min(len(np.unique(getattr(comparison, role).units)) for role in ("train", "test"))
     for quantity in metric.quantities:
         value = values[quantity.name]
         spread = held if quantity.fixed_train else free
@@ -106,7 +108,7 @@ def _measure(bench: Bench, cell: Cell, comparison: Comparison, stratum: str, fol
         if quantity.proportion:
             interval = binomial_interval(round(value * n), n)
         elif spread:
-            interval = half_sample_interval(value, np.array(spread[quantity.name]), quantity.low, quantity.high)
+            interval = half_sample_interval(value, np.array(spread[quantity.name]), quantity.low, quantity.high, units)
         row |= {"ci_method": f"no interval: {why}"} if interval is None else _columns(interval)
         if floor:
             found = np.array(floor[quantity.name])
@@ -115,21 +117,21 @@ def _measure(bench: Bench, cell: Cell, comparison: Comparison, stratum: str, fol
             row |= {"floor": float(found.mean()), "floor_low": low, "floor_high": high, "n_floor": n_floor}
             row |= {"value_at_floor_n": float(np.mean(at_floor[quantity.name]))}
         if quantity.biased_in_n:
-            row |= _judged_at_floor(row, spread.get(quantity.name, []), quantity, why_floor)
+            row |= _judged_at_floor(row, spread.get(quantity.name, []), quantity, why_floor, units)
         yield ScoreRow(
             cell=cell.key, stage="measure", component=part.name, quantity=quantity.name, extractor=cell.arguments["extractor"],
             stratum=stratum, n_patients=comparison.test.n_patients, seed=bench.seed, unit=quantity.unit, better=quantity.better, **row,
         )  # fmt: skip
 
 
-def _judged_at_floor(row: dict[str, Any], spread: list[float], quantity: Quantity, why: str) -> dict[str, Any]:
+def _judged_at_floor(row: dict[str, Any], spread: list[float], quantity: Quantity, why: str, units: int) -> dict[str, Any]:
     """Return what a criterion judges of a quantity that depends on n: the value at the floor's n with its bounds."""
     nothing = {"judged_value": None, "bound_low": None, "bound_high": None, "judged_n": None}
     if row.get("value_at_floor_n") is None:
         return nothing | {"ci_method": f"{row['ci_method']}; not judged: {why}".lstrip("; ")}
     judged = {"judged_value": row["value_at_floor_n"], "judged_n": row["n_floor"], "bound_low": None, "bound_high": None}
     if spread:
-        interval = half_sample_interval(row["value_at_floor_n"], np.array(spread), quantity.low, quantity.high)
+        interval = half_sample_interval(row["value_at_floor_n"], np.array(spread), quantity.low, quantity.high, units)
         judged |= {"bound_low": interval.bound_low, "bound_high": interval.bound_high}
     return judged
 

@@ -19,7 +19,8 @@ from ..checks import Parts
 from ..components import Context, Metric, Perturbation
 from ..errors import NotComputable
 from ..images import Comparison, ImageSet
-from ..records import CellStatus, Quantity, QualificationRow, Record, ScoreRow
+from ..quantities import Quantity, Record
+from ..records import CellStatus, QualificationRow, ScoreRow
 from ..spec import AuditSpec
 from ..statistics.trends import qualify as judge_response
 from .asking import ask
@@ -40,7 +41,9 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, embedded: dict
         for e, extractor in enumerate(parts.extractors):
             fitted = embedded[extractor.name].fitted
             pools[extractor.name] = {
-                f"{dose:g}": [planted_cell(draft, parts, e, p, dose, fault, data, fitted) for fault in range(spec.qualification.fault_seeds)]
+                f"{dose:g}": [
+                    planted_cell(draft, parts, e, p, dose, fault, data, fitted) for fault in range(spec.qualification.fault_seeds)
+                ]
                 for dose in doses
             }
         for m, metric in enumerate(parts.metrics):
@@ -69,10 +72,8 @@ def battery(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     real, test = _side(bench, arguments, "train"), _side(bench, arguments, "test")
     faults = range(size["fault_seeds"])
     splits = [halves(real.units, split_seed(bench, fault)) for fault in faults]
-    pools = {
-        (dose, fault): _planted(bench, arguments, defect, dose, fault, folder) for dose in defect.component.doses for fault in faults
-    }
-    n = min(min(len(probe) for _, probe in splits) // 2, min(len(pool) for pool in pools.values()))
+    pools = {(dose, fault): _planted(bench, arguments, defect, dose, fault, folder) for dose in defect.component.doses for fault in faults}
+    n = min([*(len(probe) // 2 for _, probe in splits), *(len(pool) for pool in pools.values())])
     if n < LEAST_IMAGES:
         raise NotComputable(f"needs at least {LEAST_IMAGES} images in a resampled probe, got {n}")
 

@@ -15,7 +15,8 @@ from ..cells import Cell, Draft, derive
 from ..checks import Parts
 from ..components import LLMCheck, RatingImporter
 from ..errors import HarnessError, NotComputable, Problem
-from ..records import CellStatus, FindingRow, JudgeCallRow, Rating, RatingRow, Record, ReliabilityRow, Scale
+from ..quantities import Rating, Record, Scale
+from ..records import CellStatus, FindingRow, JudgeCallRow, RatingRow, ReliabilityRow
 from ..spec import AuditSpec
 from ..statistics import agreement
 from ..statistics.votes import majority_vote
@@ -58,7 +59,11 @@ def ask(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     rated = {row.item for row in _ratings(bench, arguments["read"])}
     context = bench.context(folder, "ask", part.name, part.offer.version)
     scales = tuple(Scale.model_validate(scale) for scale in arguments["scales"])
-    sets = (bench.images(arguments["sample"], "synthetic"), bench.images(arguments["data"], "test"), bench.images(arguments["data"], "train"))
+    sets = (
+        bench.images(arguments["sample"], "synthetic"),
+        bench.images(arguments["data"], "test"),
+        bench.images(arguments["data"], "train"),
+    )
     ratings: list[Rating] = []
     for images in sets:
         rows = [row for row, item in enumerate(images.ids) if item in rated]
@@ -89,8 +94,9 @@ def agree(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         return
     categories = scale.categories or tuple(sorted({_word(r) for r in rows}))
     if not scale.categories:
-        yield FindingRow(cell=cell.key, severity="note", kind="undeclared_categories", text=f"The categories of the scale {scale.name} are "
-                         f"those that occur ({', '.join(categories)}); chance-corrected statistics depend on the declared ones.")  # fmt: skip
+        text = f"The categories of the scale {scale.name} are those that occur ({', '.join(categories)})"
+        text += "; chance-corrected statistics depend on the declared ones."
+        yield FindingRow(cell=cell.key, severity="note", kind="undeclared_categories", text=text)
     codes, items, raters = _table(experts, categories)
     level: Literal["nominal", "ordinal"] = "ordinal" if scale.level == "ordinal" else "nominal"
     q = len(categories)
@@ -131,7 +137,11 @@ def _reliability(cell: Cell, scale: str, subset: str, name: str, statistic: Call
         return ReliabilityRow(**base, value=None, status=found.status, reason=found.reason)
     low = 0.0 if name in agreement.FROM_ZERO else -1.0
     answer = agreement.agreement_interval(statistic, table, np.random.default_rng(seed), low)
-    notes = [answer.note, found.reason, f"fewer than {FEW_ITEMS} items: the interval is optimistic" if len(table) < FEW_ITEMS else ""]
+    notes = [
+        answer.note,
+        found.reason,
+        f"fewer than {FEW_ITEMS} items: the interval is optimistic" if len(table) < FEW_ITEMS else "",
+    ]
     note = "; ".join(n for n in notes if n)
     if answer.interval is None:
         return ReliabilityRow(**base, value=found.value, ci_method=f"no interval: {note}")

@@ -18,7 +18,8 @@ from ..errors import InputError, NotComputable
 from ..host import resolve
 from ..images import ImageSet, Request
 from ..pictures import gallery
-from ..records import CellStatus, FindingRow, ImageSetRow, Record
+from ..quantities import Record
+from ..records import CellStatus, FindingRow, ImageSetRow
 from ..spec import DataSpec, Layout, digest
 
 REAL = ("train", "validation", "test")
@@ -101,12 +102,12 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         raise InputError(f"synthetic images are {synthetic.images.shape[1:]}, real ones {train.images.shape[1:]} (channels, size)")
     if len(synthetic) > n:
         rows = np.sort(np.random.default_rng(derive(bench.seed, "subset")).choice(len(synthetic), n, replace=False))
-        yield FindingRow(cell=cell.key, severity="note", kind="subset",
-                         text=f"The generator offered {len(synthetic)} images; {n} were drawn at random with the audit's seed.")  # fmt: skip
+        text = f"The generator offered {len(synthetic)} images; {n} were drawn at random with the audit's seed."
+        yield FindingRow(cell=cell.key, severity="note", kind="subset", text=text)
         synthetic = synthetic.take(rows)
     elif len(synthetic) < n:
-        yield FindingRow(cell=cell.key, severity="warning", kind="too_few_images",
-                         text=f"{n} synthetic images were asked for and {len(synthetic)} came back.")  # fmt: skip
+        text = f"{n} synthetic images were asked for and {len(synthetic)} came back."
+        yield FindingRow(cell=cell.key, severity="warning", kind="too_few_images", text=text)
     for overlap in datasets.overlaps(train, synthetic):
         if overlap.kind == "pixels":
             yield FindingRow(cell=cell.key, severity="adverse", kind="identical_to_training", evidence=", ".join(overlap.examples),
@@ -143,7 +144,13 @@ def _counted(overlap: datasets.Overlap) -> str:
 
 def _notes(cell: Cell, role: str, notes: tuple[datasets.Note, ...]) -> Iterator[Record]:
     for note in notes:
-        yield FindingRow(cell=cell.key, severity="note", kind=note.kind, text=f"{role.capitalize()} images: {note.text}", evidence=str(note.count))
+        yield FindingRow(
+            cell=cell.key,
+            severity="note",
+            kind=note.kind,
+            text=f"{role.capitalize()} images: {note.text}",
+            evidence=str(note.count),
+        )
 
 
 def _row(cell: Cell, role: str, images: ImageSet, preprocessing: datasets.Preprocessing) -> ImageSetRow:

@@ -143,9 +143,7 @@ def brennan_prediger(codes: np.ndarray, categories: int, weights: Weights = "nom
     return _coefficient(_counts(_rated(codes), categories), weight, float(weight.sum()) / categories**2)
 
 
-def krippendorff_alpha(
-    ratings: np.ndarray, categories: int | Sequence[float] | None = None, level: Level = "nominal"
-) -> Agreement:
+def krippendorff_alpha(ratings: np.ndarray, categories: int | Sequence[float] | None = None, level: Level = "nominal") -> Agreement:
     """Return Krippendorff's alpha from the coincidence matrix of pairable values (Krippendorff 2011).
 
     Nominal and ordinal data are codes. For interval and ratio data `categories` holds the number that each code stands for, or

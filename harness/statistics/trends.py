@@ -104,9 +104,7 @@ class DoseResponse:
     reason: str
 
 
-def qualify(
-    null: np.ndarray, doses: Mapping[float, np.ndarray], dose_of_concern: float, worse: Literal["higher", "lower"]
-) -> DoseResponse:
+def qualify(null: np.ndarray, doses: Mapping[float, np.ndarray], dose_of_concern: float, worse: Literal["higher", "lower"]) -> DoseResponse:
     """Decide whether a quantity noticed the planted defect: quiet without it, in the right direction, in time.
 
     null: values on real-against-real splits, in random order; the first half sets the 99 % band, the other half counts false

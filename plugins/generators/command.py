@@ -70,9 +70,7 @@ class Command(Generator):
         program = sys.executable if words[0] == "python" else words[0]
         self._run([program, *words[1:]], context.workdir / "command.log")
         if not any(path.is_file() for path in out.rglob("*")):
-            raise InputError(
-                self._problem("ended without writing an image", f"it must write its images to {{out}}, here {out}")
-            )
+            raise InputError(self._problem("ended without writing an image", f"it must write its images to {{out}}, here {out}"))
         return out
 
     def _write_labels(self, request: Request, path: Path) -> Path:

@@ -26,7 +26,5 @@ class Folder(Generator):
         """Return the folder, whose files the audit reads as it reads the real ones."""
         if not self.path.is_dir():
             what = "is a file, not a folder" if self.path.exists() else "no such folder"
-            raise InputError(
-                Problem(what, str(self.path), "generator: {folder: {path: ...}} names the folder of synthetic images")
-            )
+            raise InputError(Problem(what, str(self.path), "generator: {folder: {path: ...}} names the folder of synthetic images"))
         return self.path

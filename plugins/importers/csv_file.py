@@ -95,18 +95,14 @@ class CsvFile(RatingImporter):
             except StopIteration:
                 break
             except csv.Error as error:
-                raise self._refusal(
-                    begins, f"not a row of CSV: {error}", "close every quote, and double quotes within quotes"
-                ) from error
+                raise self._refusal(begins, f"not a row of CSV: {error}", "close every quote, and double quotes within quotes") from error
             if not any(cells):
                 continue
             if not header:
                 header = cells
                 self._check_header(header, begins)
             elif len(cells) != len(header):
-                raise self._refusal(
-                    begins, f"{len(cells)} values under {len(header)} columns", "quote values that hold the delimiter"
-                )
+                raise self._refusal(begins, f"{len(cells)} values under {len(header)} columns", "quote values that hold the delimiter")
             else:
                 yield _Row(dict(zip(header, cells, strict=True)), begins, self.path)
         if not header:
@@ -117,9 +113,7 @@ class CsvFile(RatingImporter):
         try:
             content = self.path.read_bytes()
         except OSError as error:
-            raise InputError(
-                Problem(f"cannot be read: {error.strerror}", str(self.path), "check the option path of csv")
-            ) from error
+            raise InputError(Problem(f"cannot be read: {error.strerror}", str(self.path), "check the option path of csv")) from error
         try:
             return content.decode(self.encoding).removeprefix("\ufeff")
         except UnicodeDecodeError as error:
@@ -128,18 +122,14 @@ class CsvFile(RatingImporter):
                 line, f"not {self.encoding}: {error.reason}", "save the file as UTF-8, or give the option encoding"
             ) from error
         except LookupError as error:
-            raise InputError(
-                Problem(f"unknown encoding {self.encoding!r}", str(self.path), "for example utf-8 or latin-1")
-            ) from error
+            raise InputError(Problem(f"unknown encoding {self.encoding!r}", str(self.path), "for example utf-8 or latin-1")) from error
 
     def _check_header(self, header: Sequence[str], line: int) -> None:
         twice = sorted({name for name in header if name and header.count(name) > 1})
         if twice:
             raise self._refusal(line, f"the column {twice[0]} occurs twice", "give every column its own name")
         groups: list[Columns] = [self.item, *(self.raters or (self.rater, self.value))]
-        groups += [
-            c for c in (self.occasion, self.seconds, None if self.scale_name is not None else self.scale) if c is not None
-        ]
+        groups += [c for c in (self.occasion, self.seconds, None if self.scale_name is not None else self.scale) if c is not None]
         wanted = [name for group in groups for name in _names(group)]
         missing = [name for name in wanted if name not in header]
         if missing:
@@ -163,9 +153,7 @@ class _Row:
         words = [self.cells[name] for name in _names(columns)]
         for name, word in zip(_names(columns), words, strict=True):
             if not word:
-                raise InputError(
-                    Problem(f"{name} is empty", f"{self.path}:{self.line}", "every rating needs an item, a rater and a scale")
-                )
+                raise InputError(Problem(f"{name} is empty", f"{self.path}:{self.line}", "every rating needs an item, a rater and a scale"))
         return _JOIN.join(words)
 
     def number(self, column: str) -> float | None:
@@ -177,9 +165,7 @@ class _Row:
             number = math.nan
         if number is not None and not (math.isfinite(number) and number >= 0.0):
             raise InputError(
-                Problem(
-                    f"{column} is {word!r}, not a time in seconds", f"{self.path}:{self.line}", "leave it empty where unknown"
-                )
+                Problem(f"{column} is {word!r}, not a time in seconds", f"{self.path}:{self.line}", "leave it empty where unknown")
             )
         return number
 

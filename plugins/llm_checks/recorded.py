@@ -57,9 +57,7 @@ class Recorded(LLMCheck):
         try:
             lines = self.path.read_bytes().split(b"\n")
         except OSError as error:
-            raise InputError(
-                Problem(f"cannot be read: {error.strerror}", str(self.path), "check the option path of recorded")
-            ) from error
+            raise InputError(Problem(f"cannot be read: {error.strerror}", str(self.path), "check the option path of recorded")) from error
         answers: dict[tuple[str, str, str], tuple[int, _Answer]] = {}
         for number, text in enumerate(lines, start=1):
             if not text.strip():
@@ -71,9 +69,7 @@ class Recorded(LLMCheck):
                 raise InputError(Problem(what, f"{self.path}:{number}", "keep one of the two"))
             answers[key] = number, answer
         if not answers:
-            raise InputError(
-                Problem("the file holds no answer", str(self.path), "one JSON object per line: item, scale, model, answer")
-            )
+            raise InputError(Problem("the file holds no answer", str(self.path), "one JSON object per line: item, scale, model, answer"))
         return answers
 
     def _parse(self, text: bytes, number: int) -> _Answer:
@@ -83,17 +79,13 @@ class Recorded(LLMCheck):
         except UnicodeDecodeError as error:
             raise InputError(Problem(f"not UTF-8: {error.reason}", where, "save the file as UTF-8")) from error
         except (json.JSONDecodeError, RecursionError) as error:
-            raise InputError(
-                Problem(f"not JSON: {error}", where, "one JSON object per line: item, scale, model, answer")
-            ) from error
+            raise InputError(Problem(f"not JSON: {error}", where, "one JSON object per line: item, scale, model, answer")) from error
         try:
             return _Answer.model_validate(found)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "line"
-            raise InputError(
-                Problem(f"{field}: {first['msg']}", where, "fields: item, scale, model, answer, refused, seconds")
-            ) from error
+            raise InputError(Problem(f"{field}: {first['msg']}", where, "fields: item, scale, model, answer, refused, seconds")) from error
 
 
 class _Answer(BaseModel):

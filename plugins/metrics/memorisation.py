@@ -40,9 +40,7 @@ class Memorisation(Metric):
         ),
     )  # fmt: skip
     sees = frozenset({FailureMode.MEMORISATION})
-    blind_to = frozenset(
-        {FailureMode.MODE_COLLAPSE, FailureMode.INTERNAL_DUPLICATION, FailureMode.NOISE, FailureMode.DISTRIBUTION_SHIFT}
-    )
+    blind_to = frozenset({FailureMode.MODE_COLLAPSE, FailureMode.INTERNAL_DUPLICATION, FailureMode.NOISE, FailureMode.DISTRIBUTION_SHIFT})
 
     false_positive_rate: float = Field(0.001, gt=0.0, lt=1.0)
 
@@ -74,9 +72,7 @@ def copy_threshold(test_ratios: np.ndarray, false_positive_rate: float = 0.001) 
     """
     usable = test_ratios[test_ratios > 0.0]
     if len(usable) < _FEWEST_CALIBRATORS:
-        raise NotComputable(
-            f"needs {_FEWEST_CALIBRATORS} test images that are not identical to a training image, got {len(usable)}"
-        )
+        raise NotComputable(f"needs {_FEWEST_CALIBRATORS} test images that are not identical to a training image, got {len(usable)}")
     inverse_dimension = float(np.mean(-np.log(usable)))
     if inverse_dimension == 0.0:
         raise NotComputable("every test image is equally far from its two nearest training images")

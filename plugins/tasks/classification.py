@@ -50,9 +50,7 @@ class Classification(Task):
     patience: int = Field(5, ge=1)
     flip_axes: tuple[int, ...] = ()
 
-    def evaluate(
-        self, training: ImageSet, validation: ImageSet, test: ImageSet, context: Context
-    ) -> Mapping[str, np.ndarray | float]:
+    def evaluate(self, training: ImageSet, validation: ImageSet, test: ImageSet, context: Context) -> Mapping[str, np.ndarray | float]:
         """Train, choose by validation loss, and return the three quantities for every test case."""
         classes = _classes(training, validation, test)
         sides = {"training": training, "validation": validation, "test": test}
@@ -141,9 +139,7 @@ def _classes(training: ImageSet, validation: ImageSet, test: ImageSet) -> np.nda
         if side.labels is None or len(side) == 0:
             raise NotComputable(f"needs labelled {name} images, got none")
         if side.size_px != test.size_px or side.images.shape[1] != test.images.shape[1]:
-            raise NotComputable(
-                f"needs images of one size, got {side.images.shape[1:]} for {name}, {test.images.shape[1:]} for test"
-            )
+            raise NotComputable(f"needs images of one size, got {side.images.shape[1:]} for {name}, {test.images.shape[1:]} for test")
     present = {name: np.unique(np.asarray(side.labels)) for name, side in sides.items()}
     classes: np.ndarray = np.unique(np.concatenate(list(present.values())))
     if len(classes) < 2:

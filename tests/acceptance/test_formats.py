@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from ruamel.yaml import YAML
+
 from harness import specfile
 from harness.checks import assemble
 from harness.host import Host
 from harness.records import ImageSetRow, ScoreRow
 from harness.run import Audit, Settings
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.acceptance
 
@@ -37,7 +37,7 @@ def write_series(folder: Path, patient: str, seed: int) -> None:
         data = FileDataset(str(folder / f"{k:02d}.dcm"), {}, file_meta=meta, preamble=b"\0" * 128)
         data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
         data.PatientID, data.PatientName, data.SeriesInstanceUID, data.Modality = patient, f"Name^{patient}", series, "CT"
-        data.StudyDate = datetime.date(2020, 1, 1).strftime("%Y%m%d")
+        data.StudyDate = "20200101"
         data.Rows = data.Columns = 32
         data.PixelSpacing, data.ImageOrientationPatient = [SPACING[1], SPACING[2]], [1, 0, 0, 0, 1, 0]
         data.ImagePositionPatient = [0, 0, float(k) * SPACING[0]]
@@ -49,6 +49,7 @@ def write_series(folder: Path, patient: str, seed: int) -> None:
 
 
 def run(folder: Path, body: dict[str, object]) -> Audit:
+    """Run an audit in this process."""
     with (folder / "model.yaml").open("w", encoding="utf-8") as stream:
         YAML(typ="safe", pure=True).dump(body, stream)
     file = specfile.read(folder / "model.yaml")
@@ -58,6 +59,7 @@ def run(folder: Path, body: dict[str, object]) -> Audit:
 
 
 def model(data: dict[str, object], path: str, samples: int) -> dict[str, object]:
+    """Return a model.yaml that measures volumes."""
     return {
         "audit": "volumes", "seed": 1, "data": data, "generator": {"folder": {"path": path}}, "samples": samples,
         "extractors": ["pixels", "random_conv"], "metrics": ["frechet", "kernel", "manifold"],
@@ -90,7 +92,11 @@ def test_a_dicom_series_is_measured_with_its_spacing(tmp_path: Path) -> None:
 def test_patches_of_two_real_volumes_have_spacing_and_no_interval(real_data: Path, tmp_path: Path) -> None:
     """Patches of two BraTS patients are measured at 1 mm; one patient an arm gives values without intervals, and says so."""
     volumes = real_data / "mri_brats3d"
-    for arm, patient in (("train", "brats_2013_pat0004_1"), ("test", "brats_2013_pat0006_1"), ("synthetic", "brats_2013_pat0006_1")):
+    for arm, patient in (
+        ("train", "brats_2013_pat0004_1"),
+        ("test", "brats_2013_pat0006_1"),
+        ("synthetic", "brats_2013_pat0006_1"),
+    ):
         (tmp_path / arm / patient).mkdir(parents=True)
         (tmp_path / arm / patient / "flair.nii.gz").symlink_to(volumes / patient / "Flair_subtrMeanDivStd.nii.gz")
     data = {"train": "train", "test": "test", "window": {"percentiles": [0.5, 99.5]}, "patients": "folder",

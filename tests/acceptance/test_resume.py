@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -11,11 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from rows import everything
+
 from harness.phantoms import main as write_data
 from harness.store import Store
-
-from rows import everything
 
 KILLS = 20
 SALT = bytes(range(16))
@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(3600)]
 
 
 def command(folder: Path, name: str) -> list[str]:
+    """Return the command of an audit with its own store and cache."""
     return [sys.executable, "-m", "harness.cli", "audit", str(folder / "model.yaml"), "--store", str(folder / f"{name}.duckdb"),
             "--cache", str(folder / name), "--workers", "2", "--quiet"]  # fmt: skip
 
@@ -40,7 +41,7 @@ def test_twenty_kills_change_no_row(root: Path, tmp_path: Path) -> None:
     seconds = time.monotonic() - began
     assert calm.returncode in (0, 1, 3), calm.stderr
 
-    chance = random.Random(20)
+    chance = np.random.default_rng(20)
     lives = []
     for _ in range(KILLS):
         child = subprocess.Popen(command(folder, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)

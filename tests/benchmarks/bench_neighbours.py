@@ -70,10 +70,10 @@ def main() -> None:
         rng = np.random.default_rng(0)
         real, synthetic = rng.normal(size=(n, given.d)), rng.normal(0.1, 1.0, size=(n, given.d))
         product = timed(partial(np.matmul, real, synthetic.T), given.repeats)
-        print(f"n = {n}, d = {given.d}, k = {given.k}; one matrix product {product * 1e3:.1f} ms")  # noqa: T201
+        print(f"n = {n}, d = {given.d}, k = {given.k}; one matrix product {product * 1e3:.1f} ms")
         for name, work in ways(real, synthetic, given.k).items():
             seconds = timed(work, given.repeats)
-            print(f"  {name:<38} {seconds:8.3f} s {seconds / product:8.1f} products")  # noqa: T201
+            print(f"  {name:<38} {seconds:8.3f} s {seconds / product:8.1f} products")
 
 
 if __name__ == "__main__":

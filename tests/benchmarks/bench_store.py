@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import duckdb
+
 from harness.records import ScoreRow
 from harness.store import Store
 

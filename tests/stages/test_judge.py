@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
+from harness.quantities import Quantity, Record
 from harness.records import (
     CriterionRow,
     CriterionStatus,
     FindingRow,
     Outcome,
     QualificationRow,
-    Quantity,
-    Record,
     ReliabilityRow,
     ScoreRow,
     VerdictRow,
@@ -91,9 +90,7 @@ def criterion(id: str, quantity: str, **fields: Any) -> Criterion:  # noqa: A002
 
 GAIN = criterion("C1", "classification.accuracy", mix=(1, 1), gain_at_least=-0.01)
 GAINED = score("classification.accuracy", 0.008, 0.034, quantity="accuracy_gain")
-NO_COPIES = criterion(
-    "C2", "memorisation.copied_share", at_most=0.01, qualified_by=("duplication",), failure_modes=("memorisation",)
-)
+NO_COPIES = criterion("C2", "memorisation.copied_share", at_most=0.01, qualified_by=("duplication",), failure_modes=("memorisation",))
 NOT_COPIED = score("memorisation.copied_share", 0.0, 0.0075)
 NOTICED = planted("memorisation.copied_share", "duplication")
 RECALL = criterion("C3", "manifold.recall", at_least=0.6, failure_modes=("mode_collapse",))
@@ -116,9 +113,7 @@ def row_of(judgement: Judgement, name: str) -> CriterionRow:
     return row
 
 
-def status_of(
-    criteria: Sequence[Criterion], *rows: Record, of: str | None = None, **fields: Any
-) -> tuple[CriterionStatus, str]:
+def status_of(criteria: Sequence[Criterion], *rows: Record, of: str | None = None, **fields: Any) -> tuple[CriterionStatus, str]:
     """Status and reason of the last criterion, or of the one named."""
     row = row_of(ask(criteria, *rows, **fields), of or criteria[-1].id)
     return row.status, row.reason
@@ -169,9 +164,7 @@ def test_example_c_a_failed_critical_claim_sinks_the_purpose() -> None:
     assert row_of(judgement, "C1").status == "not_met"
     assert not row_of(judgement, "C1").adverse
     assert judgement.verdicts[0].verdict == "inadequate"
-    assert judgement.verdicts[0].reason == (
-        "A critical claim is not supported: C1 is not met: upper bound −0.044 is below −0.03."
-    )
+    assert judgement.verdicts[0].reason == ("A critical claim is not supported: C1 is not met: upper bound −0.044 is below −0.03.")
 
 
 def test_example_d_a_favourable_value_of_a_blind_metric_supports_nothing() -> None:
@@ -246,8 +239,7 @@ def test_evidence_is_looked_up_by_stage_extractor_mix_and_test_set() -> None:
     assert status_of([named], *strangers) == ("missing", "there is no score of manifold.recall")
     assert status_of([named], *strangers, *RECALLED)[0] == "met"
     other = [
-        GAINED.model_copy(update=u)
-        for u in ({"synthetic_share": 0.5}, {"tested_on": "synthetic"}, {"repeat": 1}, {"quantity": "accuracy"})
+        GAINED.model_copy(update=u) for u in ({"synthetic_share": 0.5}, {"tested_on": "synthetic"}, {"repeat": 1}, {"quantity": "accuracy"})
     ]
     assert status_of([GAIN], *other)[0] == "missing"
     assert status_of([GAIN], *other, GAINED)[0] == "met"
@@ -393,9 +385,7 @@ SHARP = score("other.sharpness", 0.7, 0.8)
         (("duplication",), {"duplication": "qualified", "speckle": "qualified"}, "met"),
     ],
 )
-def test_planted_defects_qualify(
-    qualified_by: tuple[str, ...], outcomes: dict[str, Outcome | None], status: CriterionStatus
-) -> None:
+def test_planted_defects_qualify(qualified_by: tuple[str, ...], outcomes: dict[str, Outcome | None], status: CriterionStatus) -> None:
     """Every named perturbation must qualify, each failure mode needs one that does, and a reversed response bars."""
     rows = [planted("other.sharpness", name, outcome) for name, outcome in outcomes.items()]
     assert status_of([NOISY.model_copy(update={"qualified_by": qualified_by})], SHARP, *rows)[0] == status
@@ -718,9 +708,7 @@ def test_invariants_over_all_combinations_of_preconditions() -> None:
     bounds = {"met": (0.7, 0.8), "inconclusive": (0.5, 0.8), "not_met": (0.3, 0.5)}
     texts: set[str] = set()
     seen = 0
-    for flags, decision, supportive in product(
-        product((False, True), repeat=len(PRECONDITIONS)), bounds, (None, *bounds)
-    ):
+    for flags, decision, supportive in product(product((False, True), repeat=len(PRECONDITIONS)), bounds, (None, *bounds)):
         failed = {s for s, flag in zip(PRECONDITIONS, flags, strict=True) if flag}
         c = RECALL.model_copy(update={"n_min": 1000} if "insufficient_n" in failed else {})
         rows: list[Record] = [BREACH] if "invalid" in failed else []

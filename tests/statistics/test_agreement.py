@@ -43,9 +43,7 @@ LETTERS = encode(
     "abcde",
 )
 # Cohen (1960), Educ. Psychol. Meas. 20:37: 200 patients, two raters, three diagnoses.
-COHEN = np.array(
-    [(a, b) for a, row in enumerate([[88, 14, 18], [10, 40, 10], [2, 6, 12]]) for b, n in enumerate(row) for _ in range(n)]
-)
+COHEN = np.array([(a, b) for a, row in enumerate([[88, 14, 18], [10, 40, 10], [2, 6, 12]]) for b, n in enumerate(row) for _ in range(n)])
 # Fleiss (1971), Psychol. Bull. 76:378, table 1: how many of 6 psychiatrists gave each of 30 patients each of 5 diagnoses.
 FLEISS_COUNTS = [
     "00060", "03003", "01401", "00006", "03030", "20400", "00402", "20310", "20040", "00006", "10050", "11040", "03300",

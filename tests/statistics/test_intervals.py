@@ -81,9 +81,7 @@ def test_half_sample_spread_is_the_standard_error() -> None:
     assert found.method == "t x delete-half SD, 2000 half-samples"
 
 
-@pytest.mark.parametrize(
-    ("patients", "known", "least", "most"), [(5, True, 0.91, 1.0), (5, False, 0.0, 0.88), (8, True, 0.91, 1.0)]
-)
+@pytest.mark.parametrize(("patients", "known", "least", "most"), [(5, True, 0.91, 1.0), (5, False, 0.0, 0.88), (8, True, 0.91, 1.0)])
 def test_few_patients_are_honest_where_their_number_is_known(patients: int, known: bool, least: float, most: float) -> None:
     """With five patients the interval covers a mean about 95 times in 100 if it knows their number, about 80 if not."""
     rng, hits = np.random.default_rng(10), 0

@@ -24,9 +24,7 @@ def test_agrees_with_an_independent_pca(picture_set: Callable[..., ImageSet], tm
     """Scores are those of another PCA on block means, up to the sign of each component."""
     train, other = picture_set(40, (32, 32)), picture_set(9, (32, 32), seed=1)
     context = fitted(Pixels(components=6), train, tmp_path)
-    blocks = [
-        x.images.reshape(len(x), 16, 2, 16, 2).mean(axis=(2, 4), dtype=np.float64).reshape(len(x), -1) for x in (train, other)
-    ]
+    blocks = [x.images.reshape(len(x), 16, 2, 16, 2).mean(axis=(2, 4), dtype=np.float64).reshape(len(x), -1) for x in (train, other)]
     expected = PCA(6, svd_solver="full").fit(blocks[0]).transform(blocks[1])
     features = Pixels(components=6).extract(other, context)
     assert features.dtype == np.float32

@@ -41,9 +41,7 @@ def test_agrees_with_an_independent_network(picture_set: Callable[..., ImageSet]
 
 
 @pytest.mark.parametrize(("size", "channels", "n"), [((20, 24), 1, 19), ((33, 17), 3, 19), ((16, 20, 17), 1, 5)])
-def test_rows_are_independent(
-    picture_set: Callable[..., ImageSet], context: Context, size: tuple[int, ...], channels: int, n: int
-) -> None:
+def test_rows_are_independent(picture_set: Callable[..., ImageSet], context: Context, size: tuple[int, ...], channels: int, n: int) -> None:
     """A row is the same to the last bit alone and in another order; grey or colour, 2D or 3D."""
     images = picture_set(n, size, channels)
     whole = RandomConv().extract(images, context)
@@ -85,8 +83,7 @@ def test_sees_noise_more_than_position(picture_set: Callable[..., ImageSet], con
     rng = np.random.default_rng(0)
     noisy = np.clip(images.images + rng.normal(0, 0.1, images.images.shape), 0, 1).astype(np.float32)
     base, shifted, worse = (
-        RandomConv().extract(replace(images, images=x), context)
-        for x in (images.images, np.roll(images.images, 2, axis=3), noisy)
+        RandomConv().extract(replace(images, images=x), context) for x in (images.images, np.roll(images.images, 2, axis=3), noisy)
     )
     assert np.linalg.norm(noisy - images.images) < np.linalg.norm(np.roll(images.images, 2, axis=3) - images.images)
     assert np.linalg.norm(worse - base) > np.linalg.norm(shifted - base)

@@ -48,9 +48,7 @@ def test_columns_can_have_other_names(file: Path) -> None:
     file.write_text("set;code;reader;score;when;took;note\n1;LD;kim;3;2;7.5;x\n")
     options = {"item": ("set", "code"), "rater": "reader", "value": "score", "occasion": "when", "seconds": "took"}
     found = read(file, **options, scale_name="noise", delimiter=";")
-    assert found == [
-        Rating(item="1/LD", rater="kim", scale="noise", value="3", occasion="2", seconds=7.5, source="ratings.csv:2")
-    ]
+    assert found == [Rating(item="1/LD", rater="kim", scale="noise", value="3", occasion="2", seconds=7.5, source="ratings.csv:2")]
 
 
 def test_one_column_per_rater(file: Path) -> None:

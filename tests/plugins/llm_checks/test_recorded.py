@@ -33,9 +33,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "answers.jsonl"
 
 
-def rate(
-    path: Path, *lines: dict[str, Any] | str, names: tuple[str, ...] = ("a",), scales: tuple[Scale, ...] = (CLASS,)
-) -> list[Rating]:
+def rate(path: Path, *lines: dict[str, Any] | str, names: tuple[str, ...] = ("a",), scales: tuple[Scale, ...] = (CLASS,)) -> list[Rating]:
     """Return the ratings that recorded lines give."""
     path.write_text("".join((text if isinstance(text, str) else json.dumps(text)) + "\n" for text in lines))
     return list(Recorded(path=path).rate(images(*names), scales, Context(1, path.parent)))
@@ -44,9 +42,7 @@ def rate(
 def test_an_answer_is_a_rating(file: Path) -> None:
     """The model is the rater, the line is the source, and what else was recorded does no harm."""
     found = rate(file, line(tokens=120, seconds=2, prompt_sha256="0" * 64))
-    assert found == [
-        Rating(item="a", rater="m", scale="class", value="benign", rater_kind="llm", seconds=2.0, source="answers.jsonl:1")
-    ]
+    assert found == [Rating(item="a", rater="m", scale="class", value="benign", rater_kind="llm", seconds=2.0, source="answers.jsonl:1")]
     assert Recorded(path=file).inputs() == (file,)
 
 

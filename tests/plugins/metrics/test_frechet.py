@@ -50,9 +50,7 @@ def test_grows_with_noise_shift_and_collapse() -> None:
     real, fair = rng.normal(size=(400, 8)), rng.normal(size=(400, 8))
     base = frechet_distance(real, fair)
     assert (
-        base
-        < frechet_distance(real, fair + rng.normal(0, 0.5, fair.shape))
-        < frechet_distance(real, fair + rng.normal(0, 1, fair.shape))
+        base < frechet_distance(real, fair + rng.normal(0, 0.5, fair.shape)) < frechet_distance(real, fair + rng.normal(0, 1, fair.shape))
     )
     assert base < frechet_distance(real, fair[fair[:, 0] > 0])
     assert frechet_distance(real + 1e6, real + 1e6 + 0.5) == pytest.approx(8 * 0.25, rel=1e-6)

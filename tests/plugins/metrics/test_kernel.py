@@ -90,9 +90,7 @@ def test_deterministic_and_indifferent_to_order(compare: Callable[..., Compariso
     rng = np.random.default_rng(4)
     real, synthetic = rng.normal(size=(80, 12)), rng.normal(0.2, 1.0, size=(70, 12))
     assert measured(compare(real, synthetic)) == measured(compare(real, synthetic))
-    assert measured(compare(real[::-1], rng.permutation(synthetic))) == pytest.approx(
-        measured(compare(real, synthetic)), abs=1e-12
-    )
+    assert measured(compare(real[::-1], rng.permutation(synthetic))) == pytest.approx(measured(compare(real, synthetic)), abs=1e-12)
     drawn = [measured(compare(real, synthetic), seed=seed, subsets=3, subset_size=20) for seed in (5, 5, 6)]
     assert drawn[0] == drawn[1] != drawn[2]
 

@@ -90,12 +90,8 @@ def test_it_learns_what_can_be_learned(tmp_path: Path) -> None:
     assert np.mean(evaluate(tmp_path, shuffled, test)["auroc"]) < 0.85
 
 
-@pytest.mark.parametrize(
-    ("size", "channels", "classes"), [((16, 20), 3, 2), ((12, 12, 10), 1, 2), ((18, 16), 1, 3), ((96, 96), 1, 2)]
-)
-def test_colour_volumes_classes_and_large_images_work(
-    tmp_path: Path, size: tuple[int, ...], channels: int, classes: int
-) -> None:
+@pytest.mark.parametrize(("size", "channels", "classes"), [((16, 20), 3, 2), ((12, 12, 10), 1, 2), ((18, 16), 1, 3), ((96, 96), 1, 2)])
+def test_colour_volumes_classes_and_large_images_work(tmp_path: Path, size: tuple[int, ...], channels: int, classes: int) -> None:
     """2D and 3D, grey and colour, two classes or more, and images that are averaged down first."""
     task = QUICK.model_copy(update={"flip_axes": (1,), "side": 24})
     found = evaluate(tmp_path, bars(48, 1, classes, size, channels), bars(24, 2, classes, size, channels), task)
