@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from . import imagefiles
+from . import imagefiles, seriesfiles
 from .errors import InputError, Problem
 from .imagefiles import Decoded
 from .spec import Attribute, CsvTable, Layout, MaskRule
@@ -339,7 +339,7 @@ def decoded(arm: Catalogue, complaints: Complaints) -> Iterator[tuple[Entry, Dec
     """Read the images of an arm one by one; those that cannot be read become complaints."""
     for entry in arm.entries:
         try:
-            image = imagefiles.decode_series(entry.files) if entry.series else imagefiles.decode(entry.files[0])
+            image = seriesfiles.decode_series(entry.files) if entry.series else imagefiles.decode(entry.files[0])
         except InputError as error:
             complaints.single += error.problems
         else:

@@ -118,9 +118,7 @@ class Case:
         )
         lines += [f"{self._ids(by[s])} {STATUSES[s].lower()}: needed is {what}" for s, what in fixed if by[s]]
         if not lines and self.word == "insufficient_evidence":
-            lines.append(
-                f"{self.label}: every criterion is met, but a rule on the combination of evidence or on deviations is not; section 9 names it."
-            )
+            lines.append(f"{self.label}: every criterion is met, but a rule on the evidence as a whole is broken; section 9 names it.")
         if not lines and self.word in ("adequate", "adequate_with_conditions"):
             lines.append(f"{self.label}: any validity trigger of section 12 ends the verdict.")
         return lines or [f"{self.label}: declare and run at least one critical criterion."]

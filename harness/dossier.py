@@ -66,12 +66,7 @@ def render(content: Content, out: Path) -> Path:
     content = ordered(content)
     attached = attachments(content)
     issued = content.issued.replace(microsecond=0)
-    page = _page(content, attached)
-    with as_file(files(TEMPLATES)) as folder:
-        fonts = FontConfiguration()
-        css = weasyprint.CSS(filename=str(folder / "dossier.css"), font_config=fonts)
-        source = weasyprint.HTML(string=page, base_url=str(folder), url_fetcher=URLFetcher(allowed_protocols=("file", "data")))
-        document = source.render(font_config=fonts, stylesheets=[css])
+    document = _laid_out(_page(content, attached))
     plain = document.metadata.generate_rdf_metadata
 
     def with_ua(*args: Any, **kwargs: Any) -> bytes:
@@ -94,6 +89,14 @@ def render(content: Content, out: Path) -> Path:
     )
     _write(out, buffer.getvalue())
     return out
+
+
+def _laid_out(page: str) -> weasyprint.Document:
+    with as_file(files(TEMPLATES)) as folder:
+        fonts = FontConfiguration()
+        css = weasyprint.CSS(filename=str(folder / "dossier.css"), font_config=fonts)
+        source = weasyprint.HTML(string=page, base_url=str(folder), url_fetcher=URLFetcher(allowed_protocols=("file", "data")))
+        return source.render(font_config=fonts, stylesheets=[css])
 
 
 def _write(out: Path, body: bytes) -> None:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ KINDS: dict[str, Kind] = {
     ".dcm": "dicom", ".dicom": "dicom", ".ima": "dicom", ".npy": "numpy", ".npz": "numpy",
 }  # fmt: skip
 FORMATS = "PNG, JPEG, TIFF, NIfTI, DICOM, npy, npz"
-_BROKEN = (
+BROKEN = (
     OSError, ValueError, EOFError, SyntaxError, KeyError, IndexError, NotImplementedError, RuntimeError, OverflowError,
     MemoryError, struct.error, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
@@ -82,21 +82,21 @@ def decode(path: Path, *, as_mask: bool = False) -> Decoded:
     try:
         kind = kind_of(path)
         if kind is None:
-            raise _refusal(path, "not an image format that is read here", f"formats: {FORMATS}")
+            raise refusal(path, "not an image format that is read here", f"formats: {FORMATS}")
         image = _READERS[kind](path, as_mask)
-    except _BROKEN as error:
+    except BROKEN as error:
         text = " ".join(str(error).split())[:160] or type(error).__name__
-        raise _refusal(path, f"cannot be read, broken or cut short: {text}", "replace the file or leave it out") from error
-    return _checked(path, image)
+        raise refusal(path, f"cannot be read, broken or cut short: {text}", "replace the file or leave it out") from error
+    return checked(path, image)
 
 
 def decode_mask(path: Path) -> np.ndarray:
     """Read one mask, (H, W) or (D, H, W), in the file's own numbers; colour only where the channels agree."""
     if kind_of(path) == "jpeg":
-        raise _refusal(path, "JPEG blurs the edges of masks into wrong values", "save masks as PNG, TIFF or NIfTI")
+        raise refusal(path, "JPEG blurs the edges of masks into wrong values", "save masks as PNG, TIFF or NIfTI")
     pixels = decode(path, as_mask=True).pixels
     if any(not np.array_equal(pixels[0], channel) for channel in pixels[1:]):
-        raise _refusal(path, "the mask is a colour image", "save masks as one channel of region numbers")
+        raise refusal(path, "the mask is a colour image", "save masks as one channel of region numbers")
     return np.asarray(pixels[0])
 
 
@@ -104,24 +104,26 @@ def header(path: Path, keywords: Iterable[str]) -> dict[str, str]:
     """Return these elements of a DICOM header as text; an element that is absent, and any other format, gives nothing."""
     if kind_of(path) != "dicom":
         return {}
-    dataset = _dataset(path, pixels=False)
+    dataset = dicom_dataset(path, pixels=False)
     found = {word: str(dataset.get(word, "") if dataset.get(word) is not None else "").strip() for word in keywords}
     return {word: text for word, text in found.items() if text}
 
 
-def _refusal(path: Path, what: str, fix: str = "") -> InputError:
+def refusal(path: Path, what: str, fix: str = "") -> InputError:
+    """Return the error for a file that cannot be used."""
     return InputError(Problem(what, str(path), fix))
 
 
-def _checked(path: Path, image: Decoded) -> Decoded:
+def checked(path: Path, image: Decoded) -> Decoded:
+    """Return the image, or refuse one of no size or with values that are not finite."""
     if image.pixels.size == 0:
-        raise _refusal(path, f"the image has no pixels, its size is {image.size_px}", "replace the file or leave it out")
+        raise refusal(path, f"the image has no pixels, its size is {image.size_px}", "replace the file or leave it out")
     if image.pixels.dtype.kind not in "uif":
-        raise _refusal(path, f"pixels are of type {image.pixels.dtype}", "save them as integers or floating-point numbers")
+        raise refusal(path, f"pixels are of type {image.pixels.dtype}", "save them as integers or floating-point numbers")
     if image.pixels.dtype.kind == "f":
         bad = image.pixels.size - int(np.count_nonzero(np.isfinite(image.pixels)))
         if bad:
-            raise _refusal(path, f"{bad} pixels are NaN or infinite", "replace them with a number or leave the file out")
+            raise refusal(path, f"{bad} pixels are NaN or infinite", "replace them with a number or leave the file out")
     return image
 
 
@@ -135,10 +137,10 @@ def _channels_first(path: Path, array: np.ndarray, opaque: float | None = None) 
     if samples in (2, 4):
         full = opaque if opaque is not None else (_type_range(array.dtype) or (0.0, 1.0))[1]
         if not np.all(array[..., -1] == full):
-            raise _refusal(path, "some pixels are transparent", "save the image without an alpha channel")
+            raise refusal(path, "some pixels are transparent", "save the image without an alpha channel")
         array = array[..., :-1]
     elif samples not in (1, _COLOUR):
-        raise _refusal(path, f"{samples} channels", "save one channel (grey) or three (RGB)")
+        raise refusal(path, f"{samples} channels", "save one channel (grey) or three (RGB)")
     return np.ascontiguousarray(np.moveaxis(array, -1, 0))
 
 
@@ -149,7 +151,7 @@ def _picture(path: Path, as_mask: bool) -> Decoded:
         start = file.read(26)
     depth, colour = (start[24], start[25]) if start[:8] == b"\x89PNG\r\n\x1a\n" and len(start) > 25 else (8, 0)
     if depth == 16 and colour != 0:  # Pillow would cut these to 8 bit
-        raise _refusal(path, "16-bit colour or alpha in PNG is not read", "save as 16-bit TIFF, or as 16-bit grey PNG")
+        raise refusal(path, "16-bit colour or alpha in PNG is not read", "save as 16-bit TIFF, or as 16-bit grey PNG")
     try:
         with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
             array = _pillow_array(path, picture, as_mask)
@@ -158,8 +160,19 @@ def _picture(path: Path, as_mask: bool) -> Decoded:
     return Decoded(array, value_range=_type_range(array.dtype))
 
 
+def _load_whole(picture: Any) -> None:
+    """Load all pixels; WeasyPrint, once imported, lets Pillow fill truncated files with grey in the whole process."""
+    from PIL import ImageFile
+
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        picture.load()
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
 def _pillow_array(path: Path, picture: Any, as_mask: bool) -> np.ndarray:
-    picture.load()
+    _load_whole(picture)
     mode = picture.mode
     if mode == "P" and as_mask:
         return np.asarray(picture)[None]
@@ -174,7 +187,7 @@ def _pillow_array(path: Path, picture: Any, as_mask: bool) -> np.ndarray:
         return array.astype(array.dtype.newbyteorder("="))
     if mode in ("LA", "RGB", "RGBA"):
         return _channels_first(path, np.asarray(picture))
-    raise _refusal(path, f"colour mode {mode} is not read", "save the image as grey or RGB")
+    raise refusal(path, f"colour mode {mode} is not read", "save the image as grey or RGB")
 
 
 def _tiff(path: Path, as_mask: bool) -> Decoded:
@@ -183,7 +196,7 @@ def _tiff(path: Path, as_mask: bool) -> Decoded:
     with tifffile.TiffFile(path) as tiff:
         page: Any = tiff.pages[0]
         if len(tiff.series) != 1:
-            raise _refusal(path, "the pages differ in size or type", "save one image or one volume per file")
+            raise refusal(path, "the pages differ in size or type", "save one image or one volume per file")
         axes, photometric, colours = tiff.series[0].axes, page.photometric.name, page.colormap
         try:
             array = tiff.series[0].asarray()
@@ -203,7 +216,7 @@ def _tiff(path: Path, as_mask: bool) -> Decoded:
     array = array[..., None] if sample is None else np.moveaxis(array, sample, -1)
     spatial = axes.replace("S", "").replace("C", "")
     if len(spatial) not in (2, _VOLUME) or not spatial.endswith("YX") or array.ndim != len(spatial) + 1:
-        raise _refusal(path, f"axes {axes} are not an image or a volume", "save one image or one volume per file")
+        raise refusal(path, f"axes {axes} are not an image or a volume", "save one image or one volume per file")
     array = _channels_first(path, array.astype(array.dtype.newbyteorder("="), copy=False))
     return Decoded(array, value_range=_type_range(array.dtype))
 
@@ -214,7 +227,7 @@ def _compressed_tiff(path: Path, as_mask: bool) -> Decoded:
     with Image.open(path, formats=("TIFF",)) as picture:
         bits = picture.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
         if picture.mode != "P" and len(bits) > 1 and max(bits) > 8:
-            raise _refusal(path, "compressed 16-bit colour TIFF is not read", "save it without compression, or with deflate")
+            raise refusal(path, "compressed 16-bit colour TIFF is not read", "save it without compression, or with deflate")
         pages = []
         for number in range(getattr(picture, "n_frames", 1)):
             picture.seek(number)
@@ -227,18 +240,18 @@ def _numpy(path: Path, _: bool = False) -> Decoded:
     """npy, or npz with the key `image` or one key. Axes: (H, W), (D, H, W), either with a last axis of 1 or 3 channels."""
     with path.open("rb") as file:
         if file.read(1) == b"\x80":
-            raise _refusal(path, "is a pickle, which can run code when it is read", "save plain numbers with numpy.save")
+            raise refusal(path, "is a pickle, which can run code when it is read", "save plain numbers with numpy.save")
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.lib.npyio.NpzFile):
             with loaded as archive:
                 keys = archive.files
                 if "image" not in keys and len(keys) != 1:
-                    raise _refusal(path, f"which of {', '.join(keys) or 'no arrays'} is the image?", "name it `image`")
+                    raise refusal(path, f"which of {', '.join(keys) or 'no arrays'} is the image?", "name it `image`")
                 loaded = archive["image" if "image" in keys else keys[0]]
     except ValueError as error:
         if "Object arrays" in str(error) or "allow_pickle" in str(error):
-            raise _refusal(path, "holds Python objects, which are not read", "save plain numbers with numpy.save") from error
+            raise refusal(path, "holds Python objects, which are not read", "save plain numbers with numpy.save") from error
         raise
     array = np.asarray(loaded)
     given = (0.0, 1.0) if array.dtype == bool else _type_range(array.dtype)
@@ -248,12 +261,12 @@ def _numpy(path: Path, _: bool = False) -> Decoded:
     if array.ndim < _VOLUME or array.shape[-1] not in (1, _COLOUR):
         array = array[..., None]
     if array.ndim not in (3, 4):
-        raise _refusal(path, f"an array of shape {np.shape(loaded)} is not one image", "save (H, W), (D, H, W) or (H, W, 3)")
+        raise refusal(path, f"an array of shape {np.shape(loaded)} is not one image", "save (H, W), (D, H, W) or (H, W, 3)")
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return Decoded(_channels_first(path, array), value_range=given)
 
 
-def _canonical(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, tuple[float, ...]]:
+def canonical(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, tuple[float, ...]]:
     """(x, y, z, ...) voxels with their RAS+ affine -> (z, y, x) array in the closest canonical orientation, and its spacing."""
     from nibabel.affines import voxel_sizes
     from nibabel.orientations import apply_orientation, io_orientation
@@ -280,15 +293,15 @@ def _nifti(path: Path, _: bool = False) -> Decoded:
     except (ImageFileError, HeaderDataError) as error:
         raise ValueError(str(error)) from error
     if array.dtype.fields is not None:
-        raise _refusal(path, "colour NIfTI is not read", "save one channel per file")
+        raise refusal(path, "colour NIfTI is not read", "save one channel per file")
     stored = array.shape
     while array.ndim > _VOLUME and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim > _VOLUME or array.ndim < 2:
-        raise _refusal(path, f"shape {stored} is not one volume", "save one volume per file")
+        raise refusal(path, f"shape {stored} is not one volume", "save one volume per file")
     if array.size == 0:
         return Decoded(array[None])
-    array, spacing = _canonical(array[..., None] if array.ndim == 2 else array, affine)
+    array, spacing = canonical(array[..., None] if array.ndim == 2 else array, affine)
     spacing = tuple(round(s * _MILLIMETRES.get(unit, 1.0), 6) for s in spacing)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     flat = [axis for axis, n in enumerate(array.shape) if n == 1]
@@ -297,25 +310,26 @@ def _nifti(path: Path, _: bool = False) -> Decoded:
     return Decoded(array[None], spacing, _type_range(array.dtype))
 
 
-def _dataset(path: Path, *, pixels: bool = True) -> Any:
+def dicom_dataset(path: Path, *, pixels: bool = True) -> Any:
+    """Return the header of a DICOM file, with its pixels unless told otherwise."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     try:
         return pydicom.dcmread(path, stop_before_pixels=not pixels)
     except InvalidDicomError as error:
-        raise _refusal(path, "not a DICOM file", "replace the file or leave it out") from error
-    except (*_BROKEN, AttributeError, TypeError) as error:
-        raise _refusal(path, f"DICOM header cannot be read: {error}", "replace the file or leave it out") from error
+        raise refusal(path, "not a DICOM file", "replace the file or leave it out") from error
+    except (*BROKEN, AttributeError, TypeError) as error:
+        raise refusal(path, f"DICOM header cannot be read: {error}", "replace the file or leave it out") from error
 
 
-def _dicom(path: Path, _: bool = False, dataset: Any = None) -> Decoded:
+def decode_dicom(path: Path, _: bool = False, dataset: Any = None) -> Decoded:
     """Modality values (rescaled), MONOCHROME1 inverted within the stored range, so that larger is brighter in every file."""
     from pydicom.pixels import apply_modality_lut, pixel_array
 
-    dataset = _dataset(path) if dataset is None else dataset
+    dataset = dicom_dataset(path) if dataset is None else dataset
     if int(dataset.get("NumberOfFrames") or 1) > 1:
-        raise _refusal(path, "multi-frame DICOM is not read", "export it as a single-frame series or as NIfTI")
+        raise refusal(path, "multi-frame DICOM is not read", "export it as a single-frame series or as NIfTI")
     try:
         stored = pixel_array(dataset)
         signed, bits = int(dataset.PixelRepresentation), int(dataset.BitsStored)
@@ -327,7 +341,7 @@ def _dicom(path: Path, _: bool = False, dataset: Any = None) -> Decoded:
     if stored.ndim == _VOLUME:
         return Decoded(_channels_first(path, stored), spacing, (0.0, float(2**bits - 1)))
     if photometric == "PALETTE COLOR":
-        raise _refusal(path, "DICOM with a colour palette is not read", "export it as RGB")
+        raise refusal(path, "DICOM with a colour palette is not read", "export it as RGB")
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     if photometric == "MONOCHROME1":
         stored = (low + high - stored.astype(np.int64)).astype(np.int32)
@@ -343,57 +357,5 @@ def _dicom(path: Path, _: bool = False, dataset: Any = None) -> Decoded:
 
 
 _READERS: dict[Kind, Callable[[Path, bool], Decoded]] = {
-    "png": _picture, "jpeg": _picture, "tiff": _tiff, "nifti": _nifti, "dicom": _dicom, "numpy": _numpy,
+    "png": _picture, "jpeg": _picture, "tiff": _tiff, "nifti": _nifti, "dicom": decode_dicom, "numpy": _numpy,
 }  # fmt: skip
-
-
-def decode_series(paths: Sequence[Path]) -> Decoded:
-    """Read single-frame DICOM slices as one volume: sorted along the slice normal, spacing from the slice positions."""
-    folder = paths[0].parent
-    slices: list[tuple[Any, Decoded]] = []
-    problems: list[Problem] = []
-    for path in paths:
-        try:
-            dataset = _dataset(path)
-            slices.append((dataset, _checked(path, _dicom(path, dataset=dataset))))
-        except InputError as error:
-            problems += error.problems
-        except _BROKEN as error:
-            problems.append(Problem(f"cannot be read, broken or cut short: {error}", str(path), "replace the file"))
-    if problems:
-        raise InputError(*problems)
-    try:
-        return _stack(folder, slices)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise _refusal(folder, f"the series lacks a header element: {error}", "export the series again") from error
-
-
-def _stack(folder: Path, slices: list[tuple[Any, Decoded]]) -> Decoded:
-    first, image = slices[0]
-    same = ("SeriesInstanceUID", "Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")
-    for word in same:
-        values = {str(dataset.get(word, "")) for dataset, _ in slices}
-        if len(values) > 1:
-            raise _refusal(folder, f"{len(values)} different values of {word} in one series", "keep one series per folder")
-    if any(part.pixels.shape[0] != 1 for _, part in slices):
-        raise _refusal(folder, "a series of colour slices is not read", "keep one grey series per folder")
-    row, column = np.array(first.ImageOrientationPatient, dtype=float).reshape(2, 3)
-    normal = np.cross(row, column)
-    places = np.array([dataset.ImagePositionPatient for dataset, _ in slices], dtype=float)
-    along = places @ normal
-    order = np.argsort(along, kind="stable")
-    gaps = np.diff(along[order])
-    if len(gaps) and (gaps.min() <= 1e-3 or gaps.max() - gaps.min() > max(0.01 * float(np.median(gaps)), 1e-3)):
-        what = f"distances between slices go from {gaps.min():.4g} to {gaps.max():.4g} mm: one is missing, double or misplaced"
-        raise _refusal(folder, what, "complete the series, or resample it to equal distances")
-    pixels = np.stack([slices[k][1].pixels[0] for k in order])
-    ranges = [part.value_range for _, part in slices if part.value_range is not None]
-    limits = (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
-    thickness = float(np.mean(gaps)) if len(gaps) else float(first.get("SliceThickness") or 0.0)
-    known = image.spacing_mm is not None and thickness > 0
-    down, across = image.spacing_mm or (1.0, 1.0)
-    affine = np.eye(4)
-    affine[:3, :3] = np.stack([row * across, column * down, normal * (thickness or 1.0)], axis=1)
-    affine[:2] *= -1.0  # DICOM counts x and y towards left and back, RAS+ towards right and front
-    volume, spacing = _canonical(np.transpose(pixels, (2, 1, 0)), affine)
-    return replace(image, pixels=volume[None], spacing_mm=spacing if known else None, value_range=limits)

@@ -82,10 +82,7 @@ def decimals(value: float | None, low: float | None = None, high: float | None =
     known = [v for v in (value, low, high) if v is not None]
     width = high - low if low is not None and high is not None else 0.0
     size = max((abs(v) for v in known), default=0.0)
-    if width > 0:
-        places = 1 - math.floor(math.log10(width))
-    else:
-        places = 2 - math.floor(math.log10(size)) if size > 0 and size != round(size) else 0
+    places = 1 - math.floor(math.log10(width)) if width > 0 else 0 if size == round(size) else 2 - math.floor(math.log10(size))
     places = min(max(places, 0), 6)
     ends = [v for v in (low, high) if v is not None]
     while places < 9 and any(e != t and round(e, places) == round(t, places) for e in ends for t in limits):

@@ -28,7 +28,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "host spec statistics.*",
         "cells specfile phantoms verdicts pictures wording beside table columns progress",
         "checks testing imagefiles figures",
-        "catalogue savedsets store",
+        "seriesfiles savedsets store",
+        "catalogue",
         "preparation",
         "datasets",
         "bench inspection evidence content dictionary",
@@ -50,7 +51,7 @@ ONLY = {
     "store": "beside columns errors harness quantities records schemas table",
     "figures": "wording",
     "verdicts": "quantities records spec",
-    "dossier": "chapters errors figures png quantities records report_templates spec store wording",
+    "dossier": "chapters content errors figures png quantities records report_templates spec store wording",
 }
 
 # Whoever needs one of these asks its owner. `plugins` owns what only plugins may use.

@@ -1,211 +1,262 @@
-"""The dossier: same bytes each time, the two standards' marks, honest blanks, and words it must not use. All values are fabricated."""
+"""The dossier: same bytes each time, the marks of two standards, honest blanks, and words that it must not use."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pikepdf
+import pytest
+from fabricated_audit import content_of, criterion, score, spec_of
 
-from harness import dossier, png, wording
-from harness.records import (
-    AuditRow,
-    CellRow,
-    ComponentRow,
-    CriterionRow,
-    FindingRow,
-    ImageSetRow,
-    LedgerRow,
-    OutcomeRow,
-    PictureRow,
-    PlannedCellRow,
-    QualificationRow,
-    ReliabilityRow,
-    ScoreRow,
-    VerdictRow,
+from harness import dossier, wording
+from harness.errors import HarnessError
+
+BUNDLED = {"IBM-Plex-Sans", "IBM-Plex-Sans-Medium", "IBM-Plex-Sans-Semi-Bold", "IBM-Plex-Mono"}
+
+
+def small() -> dossier.Content:
+    """One purpose without metrics, ratings or pictures: quick to lay out."""
+    return content_of(purposes=1, criteria=2, metrics=False, ratings=False)
+
+
+@pytest.fixture(scope="module")
+def full_pdf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dossier of a full fabricated audit."""
+    return dossier.render(content_of(), tmp_path_factory.mktemp("dossier") / "full.pdf")
+
+
+def shown(content: dossier.Content) -> str:
+    """What a reader of this content sees, names and quotations included."""
+    page = dossier.html(content)
+    return dossier.visible(re.sub(r"</?(code|q)\b[^>]*>", "", page))
+
+
+def test_same_content_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    """Neither the time, the time zone, the locale, the folder nor the order of hashing enters the file."""
+    here = dossier.render(small(), tmp_path / "here.pdf").read_bytes()
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path; import test_dossier as t; "
+        f"t.dossier.render(t.small(), Path({str(tmp_path / 'there.pdf')!r}))"
+    )
+    other = {**os.environ, "TZ": "Pacific/Auckland", "PYTHONHASHSEED": "7", "LC_ALL": "C"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=other, cwd=tmp_path, timeout=300)
+    assert (tmp_path / "there.pdf").read_bytes() == here
+
+
+def test_order_of_the_rows_does_not_matter() -> None:
+    """A store may hand out its rows in any order, and moments in any time zone."""
+    content = content_of()
+    turned = {name: tuple(reversed(rows)) for name, rows in vars(content).items() if isinstance(rows, tuple)}
+    assert dossier.html(replace(content, **turned)) == dossier.html(content)
+
+
+def test_components_written_twice_are_shown_once() -> None:
+    """A resumed audit may store its components again."""
+    content = small()
+    assert dossier.html(replace(content, components=content.components * 2)) == dossier.html(content)
+
+
+def faults(path: Path) -> list[str]:
+    """Machine-checkable faults against PDF/A-3a and PDF/UA-1 that this way of drawing can make."""
+    found = []
+    with pikepdf.open(path) as pdf:
+        xmp = pdf.Root.Metadata.read_bytes().decode()
+        wanted = ('pdfaid:part="3"', 'pdfaid:conformance="A"', "<pdfuaid:part>1<", "pdfaExtension:schemas", "dc:title")
+        found += [f"XMP lacks {mark}" for mark in wanted if mark not in xmp]
+        found += [f"no {key}" for key in ("/OutputIntents", "/StructTreeRoot", "/Lang", "/AF") if key not in pdf.Root]
+        found += [] if pdf.Root.MarkInfo.Marked and pdf.Root.ViewerPreferences.DisplayDocTitle else ["not marked"]
+        found += [] if "/ID" in pdf.trailer else ["no identifier"]
+        for page in pdf.pages:
+            found += [] if page.obj.get("/Tabs") == pikepdf.Name.S else ["order of tabs"]
+            for annotation in page.obj.get("/Annots", []):
+                found += [] if annotation.Subtype == pikepdf.Name.Link and int(annotation.get("/F", 0)) & 4 else ["annotation"]
+        for thing in pdf.objects:
+            if isinstance(thing, pikepdf.Stream):
+                found += ["smoothed image"] if thing.get("/Interpolate", False) else []
+            elif isinstance(thing, pikepdf.Dictionary):
+                if thing.get("/Type") == pikepdf.Name.FontDescriptor:
+                    name = str(thing.FontName)[1:].split("+")[-1]
+                    found += [] if name in BUNDLED and "/FontFile2" in thing else [f"font {name}"]
+                if thing.get("/S") == pikepdf.Name.Figure and not str(thing.get("/Alt", "")):
+                    found.append("figure without words")
+                if thing.get("/Type") == pikepdf.Name.Filespec and "/AFRelationship" not in thing:
+                    found.append("attachment without relationship")
+    return found
+
+
+def test_full_dossier_carries_the_marks_of_both_standards(full_pdf: Path) -> None:
+    """Tagged, titled, fonts embedded, every figure with words, nothing smoothed, both identifications in the XMP."""
+    assert faults(full_pdf) == []
+
+
+def test_nearly_empty_dossier_carries_them_too(tmp_path: Path) -> None:
+    """An audit that was interrupted before its first result still gives a well-formed document."""
+    content = replace(small(), verdicts=(), criteria=(), findings=(), ledger=(), outcomes=(), image_sets=(), components=(), cells=())
+    assert faults(dossier.render(content, tmp_path / "empty.pdf")) == []
+
+
+def test_attachments_carry_the_results_and_the_digests_printed(full_pdf: Path) -> None:
+    """plan.json has the locked digest; the digest of results.json is on the page; verdicts.json holds criteria and verdicts."""
+    content = content_of()
+    with pikepdf.open(full_pdf) as pdf:
+        bodies = {name: spec.get_file().read_bytes() for name, spec in pdf.attachments.items()}
+        kinds = {name: str(spec.relationship) for name, spec in pdf.attachments.items()}
+    assert kinds == {"plan.json": "/Source", "verdicts.json": "/Data", "results.json": "/Data", "run.json": "/Supplement"}
+    assert sha256(bodies["plan.json"]).hexdigest() == content.audit.plan_sha256
+    assert sha256(bodies["results.json"]).hexdigest() in dossier.html(content)
+    verdicts = json.loads(bodies["verdicts.json"])
+    assert [len(verdicts["criteria"]), len(verdicts["verdicts"])] == [12, 3]
+
+
+def texts_outside(content: dossier.Content) -> list[str]:
+    """Texts that reach beyond the paper less 10 mm at the left, right and bottom."""
+    margin, found = 10 / 25.4 * 96, []
+    for page in dossier._laid_out(dossier.html(content)).pages:
+        for box in page._page_box.descendants():
+            words = getattr(box, "text", "")
+            if words.strip() and box.width and not isinstance(box.width, str):
+                left, right, bottom = box.position_x, box.position_x + box.width, box.position_y + box.height
+                if left < margin - 1 or right > page.width - margin + 1 or bottom > page.height - margin + 1:
+                    found.append(words)
+    return found
+
+
+def long_names() -> dossier.Content:
+    """Two purposes whose names, claims and criteria have no place to break."""
+    body = spec_of(2, 2)
+    body["title"] = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 2
+    body["purposes"] = dict(zip(("A" * 64, "b-" * 31 + "b"), body["purposes"].values(), strict=True))
+    for purpose in body["purposes"].values():
+        purpose["context_of_use"] = "many words " * 60
+        for c in purpose["criteria"]:
+            c["claim"] = "Anunbrokenclaimwithoutspaces" * 6
+    content = content_of(2, 2, spec=body)
+    rows = [r.model_copy(update={"claim": "Anunbrokenclaim" * 9, "quantity": "x" * 40 + "." + "y" * 40, "reason": "why " * 80})
+            for r in content.criteria]  # fmt: skip
+    large = [r.model_copy(update={k: v * 1e7 for k in ("value", "ci_low", "ci_high") if (v := getattr(r, k)) is not None}) for r in rows]
+    scores = [s.model_copy(update={"component": "x" * 40, "quantity": s.quantity + "y" * 40, "unit": "mm"}) for s in content.scores]
+    return replace(content, audit_id="n" * 64 + "-0a1b2c3d-4e5f6071", criteria=tuple(large), scores=tuple(scores))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [lambda: content_of(12, 2, metrics=False), lambda: content_of(1, 60, metrics=False, ratings=False), long_names],
+    ids=["twelve purposes", "sixty criteria", "long names"],
 )
-from harness.spec import AuditSpec, digest
-
-START = datetime(2026, 2, 3, 8, 14, 7, tzinfo=UTC)
-STATUSES = list(wording.STATUSES)
-VERDICTS = list(wording.VERDICTS)
-QUANTITIES = [("frechet", "fid"), ("kernel", "kid"), ("manifold", "precision"), ("manifold", "recall"), ("manifold", "density"),
-              ("manifold", "coverage"), ("memorisation", "copied_share"), ("memorisation", "authpct")]  # fmt: skip
-DEFECTS = [("gaussian_noise", "noise"), ("duplication", "memorisation"), ("mode_collapse", "mode_collapse")]
-EXTRACTORS = ["pixels", "random_conv"]
+def test_nothing_runs_off_the_page(content: Any) -> None:
+    """Many purposes, many criteria and long words stay on the paper."""
+    assert texts_outside(content()) == []
 
 
-def plan_digest(plan: AuditSpec) -> str:
-    """The digest that the runner locks."""
-    return digest({"plan": plan.plan(), "data": f"{4:064x}"})
+def test_every_missing_value_is_printed_with_its_reason() -> None:
+    """No blank, no None and no NaN stands for a value; a section without data says so."""
+    text = shown(content_of())
+    assert "not computable: SSL certificate problem, 5 < 10" in text
+    assert "not computable: needs 50 images, got 12" in text
+    assert "not computable: no variation" in text
+    assert not re.search(r"\b(None|nan|NaN|inf|Undefined)\b", text)
 
 
-def spec_of(purposes: int = 3, criteria: int = 4, **changes: Any) -> dict[str, Any]:
-    """A plan of this many purposes and criteria."""
-    names = ["augment-segmentation", "train-classifier-on-synthetic-only", "test-data"] + [f"purpose-{k}" for k in range(4, 99)]
-    body: dict[str, Any] = {
-        "audit": "fabricated-phantoms", "title": "Fabricated ultrasound phantoms", "seed": 20260203,
-        "data": {"train": "data/train", "test": "data/test"}, "generator": {"command": {"command": ["python", "generate.py"]}},
-        "samples": 500, "extractors": EXTRACTORS, "metrics": ["frechet"], "perturbations": [name for name, _ in DEFECTS],
-        "tasks": {"components": ["classification"], "mixes": [[1, 0], [1, 1], [0, 1]]},
-        "about": {"requester": "Fabricated Imaging Ltd", "licence": "made up"},
-        "purposes": {
-            names[p]: {
-                "context_of_use": "Adds to, never replaces, real training images of phantoms from one scanner",
-                "question": "Can the images be added without harm?", "not_for": ["diagnosis", "standalone training"],
-                "user": "Model developer", "influence": "low", "consequence": "medium",
-                "criteria": [
-                    {"id": f"C{k + 1}", "claim": f"Fabricated claim {k + 1} about real held-out patients", "quantity": "frechet.fid",
-                     "extractor": "pixels", "at_most": 0.3, "because": "smallest difference that matters (memo M-4)", "n_min": 120,
-                     "failure_modes": ["noise"], "qualified_by": ["gaussian_noise"]}
-                    for k in range(criteria)
-                ],
-            }
-            for p in range(purposes)
-        },
-    }  # fmt: skip
-    return body | changes
+def test_sections_without_data_say_so_in_one_line() -> None:
+    """What was not evaluated is named."""
+    text = shown(small())
+    for what in ("Metric qualification", "Upstream metrics", "Nearest training images", "Downstream task", "Experts and model judges"):
+        assert f"{what}: not evaluated in this audit." in text
 
 
-def picture(gallery: str, position: int) -> PictureRow:
-    """A fabricated picture."""
-    rng = np.random.default_rng(position)
-    pixels = (np.add.outer(np.arange(32), np.arange(32)) * 3 + rng.integers(0, 40, (32, 32))).astype(np.uint8)
-    more: dict[str, Any] = {
-        "partner": f"train/{position}.png",
-        "partner_png": png.encode(pixels.T.copy()),
-        "value": 0.31 + position / 50,
-    }
-    return PictureRow.model_validate(
-        {
-            "cell": "k1",
-            "gallery": gallery,
-            "position": position,
-            "item": f"{gallery}/{position}.png",
-            "caption": "",
-            "png": png.encode(pixels),
-        }
-        | (more if gallery == "nearest" else {})
-    )
+def test_a_missing_value_without_a_reason_stops_the_render() -> None:
+    """A template that would print None is a bug, not a blank."""
+    with pytest.raises(ValueError, match="missing value"):
+        dossier._printable(None)
+    with pytest.raises(ValueError, match="missing value"):
+        dossier._printable(float("nan"))
 
 
-def score(**fields: Any) -> ScoreRow:
-    """A fabricated score with an interval."""
-    return ScoreRow.model_validate(
-        {"cell": "k3", "stage": "measure", "component": "frechet", "quantity": "fid", "extractor": "pixels", "value": 0.21, "ci_low": 0.18,
-         "ci_high": 0.25, "ci_method": "half-samples, t", "level": 0.95, "sides": "two", "n": 500, "n_patients": 40, "better": "lower"} | fields
-    )  # fmt: skip
+def test_cover_shows_every_verdict_and_no_overall_one() -> None:
+    """Each purpose has its word; purposes are never combined."""
+    text = shown(content_of(purposes=5))
+    assert all(word in text for word in wording.VERDICTS.values())
+    assert "There is no overall score." in text
+    assert wording.NOTICE in text
 
 
-def qualification(component: str, quantity: str, extractor: str, defect: str, mode: str, k: int) -> QualificationRow:
-    """A fabricated qualification; its outcome goes through all words."""
-    outcomes = ["qualified", "conditional", "not_qualified", "reversed"]
-    outcome = outcomes[k % 4]
-    response = {"qualified": 4.2, "conditional": 2.6, "not_qualified": 0.3, "reversed": -2.1}[outcome] + k / 40
-    return QualificationRow(
-        cell="k2", component=component, quantity=quantity, extractor=extractor, perturbation=defect, failure_mode=mode, n=120,
-        dose_of_concern=0.5, dose_reason="fabricated", replicates=20, null_splits=200, null_low=0.1, null_high=0.2, response=response,
-        trend_p=0.001, power=1.0, power_low=0.86, false_alarm_high=0.05, detected_at=0.5, outcome=outcome, reason="fabricated",
-    )  # fmt: skip
+def test_every_status_and_its_words_are_in_the_vocabulary() -> None:
+    """All eight statuses are explained."""
+    text = shown(small())
+    assert all(word in text for word in wording.STATUSES.values())
 
 
-def criterion(purpose: str, k: int, status: str, **fields: Any) -> CriterionRow:
-    """A fabricated criterion."""
-    low, high = {"met": (0.18, 0.25), "not_met": (0.41, 0.55)}.get(status, (0.24, 0.36))
-    known = status != "missing"
-    return CriterionRow.model_validate(
-        {"cell": "k9", "purpose": purpose, "criterion": f"C{k + 1}", "claim": f"Fabricated claim {k + 1} about real held-out patients",
-         "role": "supportive" if k % 4 == 3 else "critical", "kind": f"E{k % 4 + 1}", "quantity": "frechet.fid", "extractor": "pixels",
-         "rule": "frechet.fid is at most 0.3", "value": (low + high) / 2 if known else None, "ci_low": low if known else None,
-         "ci_high": high if known else None, "threshold": "at most 0.3", "threshold_high": 0.3, "because": "memo M-4",
-         "n": 60 if status == "insufficient_n" else 312, "n_min": 120, "unit": "patient", "status": status,
-         "adverse": status == "unqualified", "reason": "needs 50 images, got 12" if not known else "the upper bound is 0.25"} | fields
-    )  # fmt: skip
+def test_conservation_adds_up_in_print() -> None:
+    """Planned cells = ok + not computable + failed + not run, with a total."""
+    cells = re.search(r'<th scope="row">all</th>(.*?)</tr>', dossier.html(content_of()), re.DOTALL)
+    assert cells is not None
+    planned, *parts = (int(n) for n in re.findall(r">(\d+)<", cells[1]))
+    assert [planned, sum(parts), parts[-1]] == [18, 18, 1]
 
 
-def content_of(
-    purposes: int = 3, criteria: int = 4, metrics: bool = True, ratings: bool = True, spec: dict[str, Any] | None = None
-) -> dossier.Content:
-    """Fabricated rows of one audit."""
-    body = spec or spec_of(purposes, criteria)
-    plan = AuditSpec.model_validate(body)
-    names = list(plan.purposes)
-    sha = {k: f"{k:064x}" for k in range(8)}
-    rows = [criterion(name, k, STATUSES[(k + 2 * p) % 8]) for p, name in enumerate(names) for k in range(criteria)]
-    words = ["adequate_with_conditions", "inadequate", "insufficient_evidence", "adequate", "not_assessed"]
-    verdicts = [
-        VerdictRow.model_validate({
-            "cell": "k9", "purpose": name, "context_of_use": plan.purposes[name].context_of_use, "verdict": words[p % 5],
-            "conditions": ["Run-to-run variation not covered: one sampling run."] if p % 5 == 0 else [],
-            "rules": ["Critical claim of C1: adequate (C1 met).", "Rule R1 holds.", "Rule R8 holds."],
-            "reason": "4 critical claims are supported, under 1 condition."})
-        for p, name in enumerate(names)
-    ]  # fmt: skip
-    scores: list[ScoreRow] = []
-    qualifications: list[QualificationRow] = []
-    if metrics:
-        pairs = [(c, q, x) for x in EXTRACTORS for c, q in QUANTITIES]
-        scores += [score(component=c, quantity=q, extractor=x, floor=0.15, floor_low=0.12, floor_high=0.18, n_floor=200, value_at_floor_n=0.22)
-                   for c, q, x in pairs]  # fmt: skip
-        scores.append(score(component="vendi", quantity="effective_modes", value=None, ci_low=None, ci_high=None, n=None, level=None, sides=None,
-                            status="not_computable", reason="SSL certificate problem, 5 < 10"))  # fmt: skip
-        for k, (c, q, x) in enumerate(pairs):
-            for d, (defect, mode) in enumerate(DEFECTS):
-                qualifications.append(qualification(c, q, x, defect, mode, k + d))
-                if k < 4:
-                    scores += [score(cell="k2", stage="qualify", component=c, quantity=q, extractor=x, perturbation=defect, severity=s,
-                                     repeat=r, value=0.15 + s * (k + 1) / 9 + r / 200, ci_low=None, ci_high=None, level=None, sides=None)
-                               for s in (0.0, 0.25, 0.5, 1.0) for r in range(5)]  # fmt: skip
-        for mix in ((1.0, 0.0), (1.0, 1.0), (0.0, 1.0)):
-            where = {"stage": "evaluate", "component": "classification", "extractor": "", "tested_on": "real", "better": "higher",
-                     "real_share": mix[0], "synthetic_share": mix[1]}  # fmt: skip
-            scores.append(score(quantity="accuracy", value=0.8 + mix[0] / 20, ci_low=0.75, ci_high=0.9, **where))
-            if mix != (1.0, 0.0):
-                scores.append(score(quantity="accuracy_gain", value=0.02 - mix[1] / 9 * (1 - mix[0]), ci_low=-0.13, ci_high=0.06, **where))
-    reliability = [
-        ReliabilityRow(cell="k8", scale="realism", subset="experts", statistic="krippendorff_alpha", value=0.61, ci_low=0.55, ci_high=0.67,
-                       ci_method="bootstrap by item", level=0.95, n_items=240, n_raters=5),
-        ReliabilityRow(cell="k8", scale="realism", subset="llm: judge-a", statistic="cohen_kappa", value=None, status="not_computable",
-                       reason="no variation", n_items=240, n_raters=2),
-    ] if ratings else []  # fmt: skip
-    sets = [
-        ImageSetRow(cell="k1", role=role, n=n, channels=1, size_px=[64, 64], spacing_mm=[0.5, 0.5], patients=patients,
-                    labels={"benign": n // 2, "malignant": n - n // 2}, has_masks=True, preprocessing={"window": [0, 255], "resize": "refuse"},
-                    sha256=sha[k])
-        for k, (role, n, patients) in enumerate([("train", 400, 40), ("test", 312, 2), ("synthetic", 500, None)])
-    ]  # fmt: skip
-    stages = ["sample", "extract", "qualify", "measure", "evaluate", "judge"]
-    planned = [PlannedCellRow(run=1, key=f"k{k}", stage=stages[k % 6], component=f"part{k}", title=f"cell {k}") for k in range(1, 19)]
-    cells = [
-        CellRow(key=p.key, stage=p.stage, component=p.component, status="failed" if k == 7 else "ok", seconds=1.0 + k, peak_mb=90,
-                reason="ValueError: certificate of the server is not trusted" if k == 7 else "")
-        for k, p in enumerate(planned[:-1])
-    ]  # fmt: skip
-    counts = (
-        [dossier.RatingCount("realism", "expert", 5, 240, 1200, 3), dossier.RatingCount("realism", "llm", 1, 240, 240, 12)]
-        if ratings
-        else []
-    )
-    galleries = [("real", 24), ("synthetic", 24), ("nearest", 8)] if metrics else []
-    return dossier.Content(
-        audit_id="fabricated-phantoms-0a1b2c3d-4e5f6071",
-        audit=AuditRow(name="fabricated-phantoms", started_at=START, seed=20260203, spec=body, spec_sha256=sha[5], plan_sha256=plan_digest(plan),
-                       data_sha256=sha[4], generator_sha256=sha[6], harness_version="0.1.0", environment={"python": "3.11.7", "packages": {"numpy": "2.4.6"}}),
-        outcomes=(OutcomeRow(attempt=1, finished_at=START + timedelta(hours=1)),),
-        components=(
-            ComponentRow(kind="generator", name="command", options={"command": ["python", "generate.py"]}, distribution="audit-harness",
-                         version="1", description="Runs a command that leaves images in a folder."),
-            *(ComponentRow(kind="perturbation", name=d, options={"doses": [0.25, 0.5, 1.0], "dose_of_concern": 0.5, "because": "memo M-5"},
-                           distribution="audit-harness", version="1", promises={"failure_mode": m}) for d, m in DEFECTS),
-        ),
-        image_sets=tuple(sets), planned_cells=tuple(planned), cells=tuple(cells), scores=tuple(scores), reliability=tuple(reliability),
-        ratings=tuple(counts), qualifications=tuple(qualifications), criteria=tuple(rows), verdicts=tuple(verdicts),
-        findings=(
-            FindingRow(cell="k6", severity="adverse", kind="identical_to_training", text="3 of 500 synthetic images are identical to a training image."),
-            FindingRow(cell="k6", severity="note", kind="outside_window", text="Train images: 12 pixels lay outside the window.", evidence="12"),
-            FindingRow(cell="k9", severity="note", kind="deviation", text="Minor deviation: n_min was tightened.", evidence=names[0]),
-        ),
-        ledger=tuple(LedgerRow(attempt=1, event=e, at=START + timedelta(minutes=k), plan_sha256=plan_digest(plan),
-                               previous_sha256=sha[k] if k else "", sha256=sha[k + 1]) for k, e in enumerate(["plan_locked", "started"])),
-        pictures=tuple(picture(g, k) for g, n in galleries for k in range(n)),
-    )  # fmt: skip
+def test_what_users_write_is_escaped_and_never_executed() -> None:
+    """Markup and template syntax in a claim stay text; characters without a glyph are spelled out."""
+    body = spec_of(1, 1)
+    body["title"] = "<script>alert(1)</script> & {{ 7 * 7 }} \u5317\u4eac \u03a9"
+    page = dossier.html(content_of(1, 1, metrics=False, ratings=False, spec=body))
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; {{ 7 * 7 }} [U+5317][U+4EAC] \u03a9" in page
+
+
+def test_a_banned_word_in_a_claim_names_the_criterion() -> None:
+    """The user is told which criterion of which purpose to reword."""
+    body = spec_of(1, 2)
+    body["purposes"]["augment-segmentation"]["criteria"][1]["claim"] = "The generator is proven trustworthy"
+    with pytest.raises(HarnessError) as caught:
+        dossier.html(content_of(1, 2, spec=body))
+    lines = "\n".join(caught.value.lines())
+    assert "purposes.augment-segmentation.criteria.C2.claim" in lines
+    assert '"proven"' in lines
+    assert "reword it in model.yaml" in lines
+
+
+def test_a_banned_word_in_a_machine_sentence_stops_the_render() -> None:
+    """A sentence that a rule made is held to the same list, and the error names it."""
+    content = small()
+    verdict = content.verdicts[0].model_copy(update={"reason": "The generator passes."})
+    with pytest.raises(HarnessError, match=r'"passes" in "(Adequate with conditions )?The generator passes\."'):
+        dossier.html(replace(content, verdicts=(verdict,)))
+
+
+def test_what_components_said_is_quoted_whatever_its_words() -> None:
+    """An error message may hold any word, also where a criterion repeats it."""
+    reason = "SSL certificate is not trusted, no safe connection"
+    content = content_of(1, 1)
+    row = criterion("augment-segmentation", 0, "missing", reason=reason)
+    failed = score(component="x", quantity="y", value=None, ci_low=None, ci_high=None, status="failed", reason=reason)
+    assert reason in shown(replace(content, criteria=(row,), scores=(*content.scores, failed)))
+
+
+def test_a_purpose_without_verdict_is_not_assessed() -> None:
+    """An audit that ended early says so; nothing may be concluded."""
+    text = shown(replace(small(), verdicts=(), criteria=()))
+    assert "Not assessed" in text
+    assert "The audit ended before a verdict was reached." in text
+
+
+def test_the_network_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only files and data that come with the document are fetched."""
+    monkeypatch.setattr(dossier, "_drawable", lambda page: page)
+    with pytest.raises(ValueError, match="URL protocol not allowed: http"):
+        dossier.URLFetcher(allowed_protocols=("file", "data")).fetch("http://localhost/x.png")
+
+
+def test_a_dossier_that_cannot_be_written_is_the_users_turn(tmp_path: Path) -> None:
+    """A full or read-only place is an error that says where, and leaves no half file."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HarnessError, match="cannot be written"):
+        dossier._write(tmp_path / "file" / "x.pdf", b"")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,144 @@
+"""What the chapters say follows from the rows alone."""
+
+from __future__ import annotations
+
+import pytest
+from fabricated_audit import content_of, criterion, qualification, score
+
+from harness import chapters
+from harness.chapters import Case
+from harness.records import CellRow, CriterionRow, PlannedCellRow, VerdictRow
+
+
+def case(*statuses: str, word: str = "insufficient_evidence") -> Case:
+    """A purpose with criteria of these statuses."""
+    purpose = next(iter(content_of(1, 1).spec.purposes.values()))
+    verdict = VerdictRow.model_validate(
+        {"cell": "k", "purpose": "p", "context_of_use": "c", "verdict": word, "conditions": [], "rules": [], "reason": "r"}
+    )
+    rows = tuple(criterion("p", k, status, role="critical") for k, status in enumerate(statuses))
+    return Case("P1", "p", purpose, verdict, rows)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("not_met", "P1-C1 not met: the bound most favourable to the item misses the threshold"),
+        ("inconclusive", "P1-C1 inconclusive: the bounds straddle the threshold; a new plan with a larger n (now 312) may decide."),
+        ("insufficient_n", "P1-C1 n below minimum: 60 more are needed (unit: patient; now 60 of 120)."),
+        ("unqualified", "P1-C1 not qualified: needed is a quantity that notices the failure mode"),
+        ("missing", "P1-C1 missing: needed is the evidence itself"),
+        ("invalid", "P1-C1 invalid: needed is independent and intact data."),
+        ("post_hoc", "P1-C1 post hoc: needed is a declaration in a new plan before new data are seen."),
+    ],
+)
+def test_each_status_says_what_would_change_the_verdict(status: str, said: str) -> None:
+    """The box is bound to statuses, one sentence each."""
+    (line,) = case(status).changes()
+    assert line.startswith(said)
+
+
+def test_verdicts_without_an_open_criterion_say_what_ends_or_blocks_them() -> None:
+    """Adequate ends with a trigger; insufficient with everything met points to the rules; nothing declared asks for a criterion."""
+    assert "validity trigger" in case("met", word="adequate").changes()[0]
+    assert "section 9 names it" in case("met").changes()[0]
+    assert "declare and run" in case(word="not_assessed").changes()[0]
+
+
+def test_summary_counts_critical_criteria() -> None:
+    """One plain sentence with its denominator."""
+    assert case("met", "not_met", word="inadequate").summary().endswith("1 of 2 critical criteria is not met, and nothing offsets that.")
+    assert "1 of 2 critical criteria met" in case("met", "inconclusive").summary()
+    assert "all 2 critical criteria are met" in case("met", "met", word="adequate").summary()
+
+
+def test_criteria_come_in_the_order_of_the_plan_with_their_parts_behind() -> None:
+    """A row for a stratum follows its criterion and is not counted twice."""
+    content = content_of(1, 3)
+    part = criterion("augment-segmentation", 0, "not_met", criterion="C1[label=1]")
+    (found,) = chapters.cases(content.spec, (*content.criteria[::-1], part), content.verdicts)
+    assert [c.criterion for c in found.criteria] == ["C1", "C1[label=1]", "C2", "C3"]
+    assert sum(n for _, n in found.tally()) == 3
+
+
+def test_conservation_counts_cells_that_never_ran() -> None:
+    """Every planned cell is in exactly one column; the last row is the sum."""
+    planned = [
+        PlannedCellRow(run=1, key=k, stage=stage, component="x", title="t")
+        for k, stage in zip("abcd", ["judge", *["sample"] * 3], strict=True)
+    ]
+    cells = [
+        CellRow(key=k, stage="sample", component="x", status=status, reason="why", seconds=1, peak_mb=1)  # type: ignore[arg-type]
+        for k, status in [("b", "ok"), ("c", "failed"), ("d", "not_computable")]
+    ]
+    rows = chapters.conservation(planned, cells)
+    assert [r.stage for r in rows] == ["sample", "judge", "all"]
+    assert all(r.planned == r.ok + r.not_computable + r.failed + r.not_run for r in rows)
+    assert rows[-1] == chapters.Conserved("all", 4, 1, 1, 1, 1)
+
+
+def test_heat_maps_hold_every_qualification_once() -> None:
+    """One map per extractor, wide batteries in several."""
+    rows = [qualification("m", "q", x, f"d{k}", "noise", k) for x in ("a", "b") for k in range(11)]
+    maps = chapters.heat_maps(rows)
+    assert [(m.extractor, len(m.columns)) for m in maps] == [("a", 9), ("a", 2), ("b", 9), ("b", 2)]
+    assert sum(cell is not None for m in maps for _, cells in m.rows for cell in cells) == len(rows)
+
+
+def test_eligibility_names_extractors_only_where_they_differ() -> None:
+    """A quantity that every extractor qualifies needs no bracket; claims are listed by failure mode."""
+    rows = [qualification("m", "q", "a", "d", "noise", 0), qualification("m", "q", "b", "d", "noise", 0),
+            qualification("m", "r", "a", "d", "noise", 0), qualification("m", "r", "b", "d", "noise", 3)]  # fmt: skip
+    content = content_of(1, 1)
+    ((mode, by, claims),) = chapters.eligibility(rows, chapters.cases(content.spec, content.criteria, content.verdicts))
+    assert (mode, by["qualified"], by["reversed"], claims) == ("noise", ["m.q", "m.r (a)"], ["m.r (b)"], ["P1-C1"])
+
+
+def test_panels_put_what_a_criterion_rests_on_first() -> None:
+    """Null splits are no dose; the pair that a criterion is qualified by comes first whatever its response."""
+    content = content_of()
+    null = score(stage="null", perturbation="gaussian_noise", severity=0.0, repeat=0, value=99.0, ci_low=None, ci_high=None)
+    panels, in_all = chapters.panels((*content.scores, null), content.qualifications, content.spec)
+    assert (panels[0].row.component, panels[0].row.perturbation) == ("frechet", "gaussian_noise")
+    assert [d.severity for d in panels[0].doses] == [0.0, 0.25, 0.5, 1.0]
+    assert panels[0].doses[0].high < 1
+    assert in_all == 12
+
+
+def test_limitations_follow_from_the_rows() -> None:
+    """Few patients, one run, blanks and lost cells are each named with their numbers."""
+    content = content_of()
+    conserved = chapters.conservation(content.planned_cells, content.cells)[-1]
+    said = dict(chapters.limitations(content.image_sets, content.scores, content.qualifications, content.spec, conserved))
+    assert "The test images come from 2 patients: fewer than 3 patients give no interval." in said["Data"]
+    assert "All synthetic images come from one sampling run; variation from run to run is not covered." in said["Statistics"]
+    assert "1 of 22 results could not be computed; the reasons are in section 7." in said["Statistics"]
+    assert any(line.startswith("2 of 18 planned cells gave no result") for line in said["Statistics"])
+    assert any("blur" in line for line in said["Method"])
+
+
+def test_unknown_patients_are_a_limitation() -> None:
+    """Where patients are unknown, the dossier says what was not evaluated."""
+    content = content_of()
+    sets = [s.model_copy(update={"patients": None}) for s in content.image_sets]
+    conserved = chapters.conservation(content.planned_cells, content.cells)[-1]
+    said = dict(chapters.limitations(sets, (), (), content.spec, conserved))
+    assert any(line.startswith("Patients are unknown in the train and test images") for line in said["Data"])
+    assert any(line.startswith("No defect was planted") for line in said["Method"])
+
+
+def test_the_lock_is_the_first_entry_that_says_so() -> None:
+    """Only entries of this plan count."""
+    ledger = content_of().ledger
+    found = chapters.locked(ledger[::-1], ledger[0].plan_sha256)
+    assert found is not None
+    assert found.event == "plan_locked"
+    assert chapters.locked(ledger, "another") is None
+
+
+def test_spans_of_criteria_hold_bounds_and_threshold() -> None:
+    """The whisker chart of a criterion always shows the distance to its threshold."""
+    row: CriterionRow = criterion("p", 0, "met")
+    over = chapters.whisker_span(row)
+    assert over.low < 0.18
+    assert over.high > 0.3
