@@ -47,8 +47,9 @@ lint: $(BIN)/tox ## ruff: rules and format
 types: $(BIN)/tox ## mypy
 	@$(BIN)/tox exec -e static -- mypy
 
-schemas: $(BIN)/harness ## Write the JSON Schema of model.yaml and the data dictionary
+schemas: $(BIN)/harness ## Write the JSON Schemas and the data dictionary
 	$(BIN)/harness schema > .schemas.new && mv .schemas.new schemas/audit.schema.json
+	$(BIN)/harness schema ratings > .schemas.new && mv .schemas.new schemas/ratings.schema.json
 	$(BIN)/python -m harness.dictionary > .schemas.new && mv .schemas.new schemas/README.md
 
 clean: ## Remove environments, builds and results

@@ -20,6 +20,7 @@ from .errors import HarnessError, Problem, SpecError
 from .host import Host, Offer
 from .plan import STAGES
 from .progress import Live
+from .quantities import Rating
 from .records import CriterionRow, ImageSetRow, VerdictRow
 from .run import Audit, Settings, exit_code
 from .store import Store
@@ -43,6 +44,13 @@ class Form(StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
+
+
+class Schema(StrEnum):
+    """What `harness schema` describes."""
+
+    audit = "audit"
+    ratings = "ratings"
 
 
 @app.command()
@@ -189,8 +197,13 @@ def init(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of model.yaml for the installed components, for editors."""
+def schema(
+    of: Annotated[Schema, typer.Argument(metavar="WHAT", help="audit: model.yaml with the installed components; ratings: a rating.")] = Schema.audit,
+) -> None:
+    """Print a JSON Schema, for editors and for programs that write ratings."""
+    if of is Schema.ratings:
+        print(json.dumps(Rating.model_json_schema(), indent=1, sort_keys=True))
+        return
     host = Host.discover()
     options = {kind: {o.name: o.component.model_json_schema() for o in host.of_kind(kind)} for kind in KINDS}
     print(json.dumps(specfile.schema(options), indent=1, sort_keys=True))

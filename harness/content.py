@@ -40,8 +40,8 @@ from .wording import utc
 ROLES = ("train", "validation", "test", "synthetic")
 RUN_ONLY = frozenset({"seconds", "peak_mb", "cached", "output", "run"})
 ORDER = (
-    "role", "gallery", "position", "kind", "component", "quantity", "extractor", "scale", "subset", "statistic", "stratum", "region",
-    "perturbation", "tested_on", "synthetic_share", "real_share", "severity", "repeat",
+    "role", "gallery", "position", "kind", "component", "quantity", "extractor", "scale", "rater_kind", "subset", "statistic",
+    "stratum", "region", "perturbation", "tested_on", "synthetic_share", "real_share", "severity", "repeat",
 )  # fmt: skip
 R = TypeVar("R", bound=Record)
 
@@ -145,7 +145,7 @@ def ordered(content: Content) -> Content:
     """Return the content with every list in an order that does not depend on how the store was read."""
     lists: dict[str, Any] = {}
     for name, rows in _lists(content).items():
-        keyed = sorted((_natural(name, row), row.model_dump_json() if _plain(row) else "", k) for k, row in enumerate(rows))
+        keyed = sorted((_natural(name, row), row.model_dump_json() if _plain(row) else str(row), k) for k, row in enumerate(rows))
         # A resumed audit writes its components again.
         again = {after[2] for before, after in pairwise(keyed) if name == "components" and before[:2] == after[:2]}
         lists[name] = tuple(rows[k] for *_, k in keyed if k not in again)

@@ -6,7 +6,9 @@ import base64
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from html import unescape
 from importlib.resources import as_file, files
@@ -75,18 +77,21 @@ def render(content: Content, out: Path) -> Path:
 
     document.metadata.generate_rdf_metadata = with_ua
     buffer = BytesIO()
-    document.write_pdf(
-        buffer,
-        pdf_variant="pdf/a-3a",
-        pdf_identifier=bytes.fromhex(document_digest(attached))[:16],
-        # Without these moments the attachments would carry the time of rendering.
-        attachments=[
-            weasyprint.Attachment(
-                string=f.body, name=name, relationship=f.relationship, description=f.description, created=issued, modified=issued
-            )
-            for name, f in attached.items()
-        ],
-    )
+    with warnings.catch_warnings():
+        # WeasyPrint leaves the file of its colour profile to the garbage collector.
+        warnings.filterwarnings("ignore", "unclosed file", ResourceWarning)
+        document.write_pdf(
+            buffer,
+            pdf_variant="pdf/a-3a",
+            pdf_identifier=bytes.fromhex(document_digest(attached))[:16],
+            # Without these moments the attachments would carry the time of rendering.
+            attachments=[
+                weasyprint.Attachment(
+                    string=f.body, name=name, relationship=f.relationship, description=f.description, created=issued, modified=issued
+                )
+                for name, f in attached.items()
+            ],
+        )
     _write(out, buffer.getvalue())
     return out
 
@@ -106,7 +111,8 @@ def _write(out: Path, body: bytes) -> None:
         partial.write_bytes(body)
         partial.replace(out)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         what = f"the dossier cannot be written: {error.strerror}"
         raise HarnessError(Problem(what, str(out), "the results are kept; harness report renders them again")) from error
 
@@ -248,5 +254,5 @@ def _drawable(page: str) -> str:
 def _characters() -> frozenset[int]:
     from fontTools.ttLib import TTFont
 
-    with as_file(files(TEMPLATES) / "fonts" / FACE) as path:
-        return frozenset(TTFont(path, lazy=True).getBestCmap())
+    with as_file(files(TEMPLATES) / "fonts" / FACE) as path, TTFont(path, lazy=True) as face:
+        return frozenset(face.getBestCmap())

@@ -177,7 +177,7 @@ def heat(value: float) -> tuple[str, str]:
     share = min(abs(value) / HEAT_LIMIT, 1.0) ** 0.8
     full = (14, 92, 104) if value >= 0 else (150, 26, 50)
     mixed = [round(248 + (c - 248) * share) for c in full]
-    return "#" + "".join(f"{c:02x}" for c in mixed), "#ffffff" if share > 0.55 else "#15202e"
+    return "#" + "".join(f"{c:02x}" for c in mixed), "#ffffff" if share > 0.66 else "#15202e"
 
 
 def heat_legend() -> str:

@@ -94,6 +94,7 @@ def number(value: float, places: int | None = None) -> str:
     """Print a number with thousands separators and a true minus sign."""
     if isinstance(value, int) and places is None:
         return f"{value:,}".replace("-", "\u2212")
+    value = value or 0.0  # there is no negative nought
     alone, places = places is None, decimals(value) if places is None else places
     text = f"{value:,.{places}f}"
     text = text.rstrip("0").rstrip(".") if alone and "." in text else text
@@ -109,11 +110,12 @@ def declared(value: float) -> str:
 
 def estimate(value: float, low: float | None, high: float | None, unit: str = "1", limits: tuple[float, ...] = ()) -> str:
     """Print `value [low, high] unit`, all with the same decimals; an open end of the interval is written out."""
-    places = decimals(value, low, high, limits)
-    text = number(value, places)
-    if low is not None or high is not None:
+    if low is None and high is None:
+        text = number(value)
+    else:
+        places = decimals(value, low, high, limits)
         ends = ["open" if end is None else number(end, places) for end in (low, high)]
-        text += f" [{', '.join(ends)}]"
+        text = f"{number(value, places)} [{', '.join(ends)}]"
     return text if unit in ("1", "") else f"{text} {unit}"
 
 
