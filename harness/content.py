@@ -49,10 +49,10 @@ R = TypeVar("R", bound=Record)
 class Rows(Protocol):
     """What the dossier needs of a store: the rows of one audit."""
 
-    def rows(self, kind: type[R], audit_id: str) -> list[R]:
+    def rows(self, cls: type[R], audit_id: str, /) -> list[R]:
         """Return every row of this kind."""
 
-    def current(self, kind: type[R], audit_id: str) -> list[R]:
+    def current(self, cls: type[R], audit_id: str, /) -> list[R]:
         """Return the rows of the plan in force."""
 
 

@@ -169,11 +169,11 @@ def write_phantoms(folder: Path, images: ImageSet) -> list[Path]:
 
 
 def quickstart(arm: str) -> ImageSet:
-    """Return the real images of the quickstart audit: 300 of 100 patients for `train`, 240 of 120 others for `test`."""
+    """Return the real images of the quickstart audit: 300 of 150 patients for `train`, 300 of 300 others for `test`."""
     if arm == "train":
-        return phantoms(300, seed=20260101, patients=100)
+        return phantoms(300, seed=20260101, patients=150)
     if arm == "test":
-        return phantoms(240, seed=20260102, patients=120, first_patient=101)
+        return phantoms(300, seed=20260102, patients=300, first_patient=151)
     raise ValueError(f"arm must be train or test, got {arm!r}")
 
 

@@ -87,8 +87,12 @@ def test_heat_maps_hold_every_qualification_once() -> None:
 
 def test_eligibility_names_extractors_only_where_they_differ() -> None:
     """A quantity that every extractor qualifies needs no bracket; claims are listed by failure mode."""
-    rows = [qualification("m", "q", "a", "d", "noise", 0), qualification("m", "q", "b", "d", "noise", 0),
-            qualification("m", "r", "a", "d", "noise", 0), qualification("m", "r", "b", "d", "noise", 3)]  # fmt: skip
+    rows = [
+        qualification("m", "q", "a", "d", "noise", 0),
+        qualification("m", "q", "b", "d", "noise", 0),
+        qualification("m", "r", "a", "d", "noise", 0),
+        qualification("m", "r", "b", "d", "noise", 3),
+    ]
     content = content_of(1, 1)
     ((mode, by, claims),) = chapters.eligibility(rows, chapters.cases(content.spec, content.criteria, content.verdicts))
     assert (mode, by["qualified"], by["reversed"], claims) == ("noise", ["m.q", "m.r (a)"], ["m.r (b)"], ["P1-C1"])

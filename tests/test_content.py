@@ -30,8 +30,20 @@ class Shelf:
 
 def rating(rater: str, item: str, status: str = "ok") -> RatingRow:
     """One fabricated rating."""
-    return RatingRow(cell="k", item=item, rater=rater, rater_kind="expert", scale="realism", value=None, text="real", status=status,
-                     reason="" if status == "ok" else "blank", occasion="1", seconds=None, source="x.csv:1")  # fmt: skip
+    return RatingRow(
+        cell="k",
+        item=item,
+        rater=rater,
+        rater_kind="expert",
+        scale="realism",
+        value=None,
+        text="real",
+        status=status,
+        reason="" if status == "ok" else "blank",
+        occasion="1",
+        seconds=None,
+        source="x.csv:1",
+    )
 
 
 def test_collect_reads_the_rows_of_one_audit() -> None:

@@ -139,8 +139,10 @@ def long_names() -> dossier.Content:
         for c in purpose["criteria"]:
             c["claim"] = "Anunbrokenclaimwithoutspaces" * 6
     content = content_of(2, 2, spec=body)
-    rows = [r.model_copy(update={"claim": "Anunbrokenclaim" * 9, "quantity": "x" * 40 + "." + "y" * 40, "reason": "why " * 80})
-            for r in content.criteria]  # fmt: skip
+    rows = [
+        r.model_copy(update={"claim": "Anunbrokenclaim" * 9, "quantity": "x" * 40 + "." + "y" * 40, "reason": "why " * 80})
+        for r in content.criteria
+    ]
     large = [r.model_copy(update={k: v * 1e7 for k in ("value", "ci_low", "ci_high") if (v := getattr(r, k)) is not None}) for r in rows]
     scores = [s.model_copy(update={"component": "x" * 40, "quantity": s.quantity + "y" * 40, "unit": "mm"}) for s in content.scores]
     return replace(content, audit_id="n" * 64 + "-0a1b2c3d-4e5f6071", criteria=tuple(large), scores=tuple(scores))

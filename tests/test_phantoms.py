@@ -108,9 +108,9 @@ def test_files_hold_the_images(tmp_path: Path) -> None:
 
 
 def test_the_arms_of_the_quickstart_share_no_patient() -> None:
-    """300 training images of 100 patients, 240 test images of 120 others."""
+    """300 training images of 150 patients, 300 test images of 300 others."""
     train, test = quickstart("train"), quickstart("test")
-    assert (len(train), train.n_patients, len(test), test.n_patients) == (300, 100, 240, 120)
+    assert (len(train), train.n_patients, len(test), test.n_patients) == (300, 150, 300, 300)
     assert not set(train.patients or ()) & set(test.patients or ())
     with pytest.raises(ValueError, match="train or test"):
         quickstart("validation")
@@ -119,7 +119,7 @@ def test_the_arms_of_the_quickstart_share_no_patient() -> None:
 def test_the_command_writes_both_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`python -m harness.phantoms FOLDER` writes train and test below the folder; without one it says how it is used."""
     assert main([str(tmp_path)]) == 0
-    assert [len(list((tmp_path / arm).rglob("*.png"))) for arm in ("train", "test")] == [600, 480]
+    assert [len(list((tmp_path / arm).rglob("*.png"))) for arm in ("train", "test")] == [600, 600]
     assert "300 images" in capsys.readouterr().out
     assert main([]) == 2
     assert "usage" in capsys.readouterr().err
