@@ -70,7 +70,8 @@ def audit(
         attempt.progress = live
         audit_id = attempt.run()
         live.update("render", "dossier", 1, 1, None)
-        pdf = _render(attempt.store, audit_id)
+        fresh = attempt.dossier.exists()
+        pdf = attempt.dossier if fresh else _render(attempt.store, audit_id, attempt.dossier)
     verdicts = attempt.store.current(VerdictRow, audit_id)
     criteria = attempt.store.current(CriterionRow, audit_id)
     for verdict in verdicts:
@@ -78,6 +79,8 @@ def audit(
         for row in criteria:
             if row.purpose == verdict.purpose:
                 print(f"  {row.criterion:<6} {row.status.replace('_', ' '):<15}{'! ' if row.adverse else '  '}{row.reason}")
+    if fresh:
+        print("nothing was left to compute; the dossier stands, and `harness report` draws it again with this attempt in its list")
     print(f'dossier  {pdf}\nresults  {attempt.store.path}   (harness sql "from adequacy" --store {attempt.store.path})')
     raise typer.Exit(exit_code(v.verdict for v in verdicts))
 
@@ -198,7 +201,9 @@ def init(
 
 @app.command()
 def schema(
-    of: Annotated[Schema, typer.Argument(metavar="WHAT", help="audit: model.yaml with the installed components; ratings: a rating.")] = Schema.audit,
+    of: Annotated[
+        Schema, typer.Argument(metavar="WHAT", help="audit: model.yaml with the installed components; ratings: a rating.")
+    ] = Schema.audit,
 ) -> None:
     """Print a JSON Schema, for editors and for programs that write ratings."""
     if of is Schema.ratings:

@@ -90,6 +90,11 @@ class Audit:
         self.planned: set[str] = set()
         self.id = f"{self.file.spec.audit}-{self.plan_sha256[:8]}-{self.generator_sha256[:8]}"
 
+    @property
+    def dossier(self) -> Path:
+        """Where the dossier of this audit lies, beside the results file; it is there only while it is up to date."""
+        return self.store.path.parent / f"{self.id}.pdf"
+
     def lock(self) -> None:
         """Write the plan to the ledger, once, before the first score."""
         self._begin()
@@ -197,6 +202,8 @@ class Audit:
         todo = self._missing(made, [key for key in cells if key not in done])
         if not todo:
             return
+        # What is about to be computed makes an earlier dossier out of date, also if this attempt is killed.
+        self.dossier.unlink(missing_ok=True)
         journal = _Journal(self.store, self.id, done)
         make = partial(make_bench, self.file.path, self.settings.cache, self.salt, self.settings.device)
         pool = Pool(self.settings.workers, make, lambda: self.bench)
