@@ -96,9 +96,8 @@ def plan(
     attempt = _attempt(model, store, cache)
     drawn = attempt.draw()
     done = attempt.store.done(attempt.id)
-    print(
-        f"audit    {attempt.id}\nplan     {attempt.plan_sha256}\ngenerator {attempt.parts.generator.name}, {attempt.file.spec.samples} images\n"
-    )
+    print(f"audit      {attempt.id}\nplan       {attempt.plan_sha256}")
+    print(f"generator  {attempt.parts.generator.name}, {attempt.file.spec.samples} images\n")
     print(f"{'stage':<10}{'cells':>6}{'done':>6}{'to do, about':>15}")
     for stage in STAGES:
         cells = drawn.of_stage(stage)

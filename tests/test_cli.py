@@ -12,9 +12,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from harness import cli, specfile
 from ruamel.yaml import YAML
 
+from harness import cli, specfile
 from tiny_audit import MODEL, Project, copy_project
 
 
@@ -119,10 +119,10 @@ def test_init_writes_a_model_that_runs(made_images: Path, tmp_path: Path, capsys
     folder = tmp_path / "mine"
     shutil.copytree(made_images, folder, ignore=shutil.ignore_patterns("model.yaml"))
 
-    code, out, err = run(capsys, monkeypatch, "init", str(folder))
+    code, _, err = run(capsys, monkeypatch, "init", str(folder))
     assert code == 0, err
     assert "#" in (folder / "model.yaml").read_text(encoding="utf-8")
-    code, out, err = run(capsys, monkeypatch, "plan", str(folder / "model.yaml"))
+    code, _out, err = run(capsys, monkeypatch, "plan", str(folder / "model.yaml"))
     assert code == 0, err
     code, _, err = run(capsys, monkeypatch, "init", str(folder))
     assert code == 2
