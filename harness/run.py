@@ -36,7 +36,7 @@ from .stages import sample
 from .store import LockedError, Store
 
 FLUSH_SECONDS = 1.0
-PACKAGES = ("numpy", "scipy", "scikit-learn", "statsmodels", "torch", "monai", "duckdb", "pydantic", "pluggy", "weasyprint", "pillow",
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "monai", "duckdb", "pydantic", "pluggy", "weasyprint", "pillow",
             "nibabel", "pydicom", "tifffile")  # fmt: skip
 
 
