@@ -27,10 +27,12 @@ _CONCEPT = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 class Entry:
     """One image to be: its files (several for a series), its mask, and what is known of it.
 
-    path: below the arm's folder, as the user named it: for messages, never stored. id: the same without extension and patient.
+    path: below the arm's folder, as the user named it: for messages, never stored; name: the same without extension. id: the
+    name without the patient.
     """
 
     id: str
+    name: str
     path: str
     files: tuple[Path, ...]
     series: bool = False
@@ -79,6 +81,11 @@ def listed(names: Iterable[str]) -> str:
 def pseudonym(patient: str, salt: bytes) -> str:
     """Return a name that only the holder of the salt can link to the patient: 10 hex digits of HMAC-SHA256 (RFC 2104)."""
     return f"p-{hmac.new(salt, patient.encode(), 'sha256').hexdigest()[:10]}"
+
+
+def signature(name: str, salt: bytes) -> str:
+    """Return what stands for a file's name where the name itself, which may name a patient, must not be kept."""
+    return hmac.new(salt, name.encode(), "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -267,7 +274,7 @@ def _entry(source: Source, known: dict[str, str | None], layout: Layout, salt: b
     concepts = [_CONCEPT.get(known.get(f"concept {concept}") or "", 0) for concept in layout.concepts]
     return Entry(
         id=source.id if name is None or patient is None else source.id.replace(name, patient),
-        path=str(source.path), files=source.files, series=source.series, mask=source.mask,
+        name=source.id, path=str(source.path), files=source.files, series=source.series, mask=source.mask,
         label=known.get("label"), patient=patient,
         groups={group: value for group in layout.groups if (value := known.get(f"group {group}")) is not None},
         concepts=tuple(concepts) if layout.concepts else None,

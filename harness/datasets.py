@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
 
-from .catalogue import Catalogue, Complaints, Entry, catalogue, decoded, sources
+from .catalogue import Catalogue, Complaints, Entry, catalogue, decoded, signature, sources
 from .errors import InputError, Problem, raise_if
-from .imagefiles import Decoded
+from .imagefiles import Decoded, stem
 from .images import ImageSet, Origin
 from .preparation import (
     Preprocessing,
@@ -31,7 +32,7 @@ from .savedsets import Sink, open_saved, save
 from .spec import DataSpec, Layout, MaskRule
 
 __all__ = [
-    "Loaded", "Note", "Overlap", "Preprocessing", "anchored", "digest_files", "fit_preprocessing", "load", "open_saved",
+    "Loaded", "Note", "Overlap", "Preprocessing", "anchored", "digest_files", "fit_preprocessing", "known_as", "load", "open_saved",
     "overlaps", "save", "split_validation",
 ]  # fmt: skip
 _EXAMPLES = 5
@@ -49,10 +50,11 @@ class Note:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The images of one arm, and the notes taken on the way."""
+    """The images of one arm, the notes taken on the way, and ids by the signature of the name that the user knows the file by."""
 
     images: ImageSet
     notes: tuple[Note, ...] = ()
+    names: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,25 @@ def load(
         groups=groups or None,
         origin=origin,
     )
-    return Loaded(images, (*reader.notes(), *_catalogue_notes(arm)))
+    names = {} if preprocessing.patches else _names(arm, salt)
+    return Loaded(images, (*reader.notes(), *_catalogue_notes(arm)), names)
+
+
+def _names(arm: Catalogue, salt: bytes) -> dict[str, str]:
+    """Return id by signature of the path without extension, and of the file's own name where only one file has it."""
+    short = Counter(PurePosixPath(entry.name).name for entry in arm.entries)
+    names = {signature(entry.name, salt): entry.id for entry in arm.entries}
+    lone = [entry for entry in arm.entries if short[PurePosixPath(entry.name).name] == 1]
+    return names | {signature(PurePosixPath(entry.name).name, salt): entry.id for entry in lone}
+
+
+def known_as(item: str, names: Mapping[str, str], salt: bytes) -> str | None:
+    """Return the id of the image that a user calls `item`: its path or file name, with or without extension."""
+    plain = PurePosixPath(item)
+    for name in (item, str(plain.with_name(stem(Path(plain.name)))) if plain.name else item):
+        if signature(name, salt) in names:
+            return names[signature(name, salt)]
+    return None
 
 
 def _catalogue_notes(arm: Catalogue) -> Iterator[Note]:

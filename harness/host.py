@@ -161,6 +161,10 @@ class Host:
                 problems.append(_unset(error, where))
         if problems:
             raise SpecError(*problems)
+        for key, known in offer.component.model_fields.items():
+            # A relative default is relative to model.yaml too, not to wherever the command was typed.
+            if key not in prepared and isinstance(known.default, Path):
+                prepared[key] = resolve(str(known.default), base)
         try:
             return offer.component(**prepared)
         except ValidationError as error:

@@ -34,7 +34,9 @@ from .api import (
     Scale,
     Task,
 )
+from .phantoms import phantoms, write_phantoms
 
+__all__ = ["check", "phantoms", "write_phantoms"]
 _Given = ParamSpec("_Given")
 _Answer = TypeVar("_Answer")
 _KNOWN = frozenset({"masks", "labels", "concepts", "patients", "sources", "features"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .. import datasets
 from ..bench import Bench
+from ..catalogue import pseudonym
 from ..cells import Cell, Draft, derive
 from ..checks import Parts
 from ..components import LLMCheck, RatingImporter
@@ -20,6 +23,7 @@ from ..records import CellStatus, FindingRow, JudgeCallRow, RatingRow, Reliabili
 from ..spec import AuditSpec
 from ..statistics import agreement
 from ..statistics.votes import majority_vote
+from .sample import NAMES
 
 FEW_ITEMS = 20
 
@@ -31,8 +35,9 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, sample: str, s
     scales = [scale.model_dump(mode="json") for scale in spec.ratings.scales]
     read = []
     for i, importer in enumerate(parts.importers):
-        arguments = {"importer": i, "scales": scales}
-        read.append(draft.add("rate", importer.name, f"ratings from {importer.name}", "rate.read", arguments, importer.identity))
+        arguments = {"importer": i, "scales": scales, "data": data, "sample": sample, "sha256": synthetic}
+        title = f"ratings from {importer.name}"
+        read.append(draft.add("rate", importer.name, title, "rate.read", arguments, importer.identity, [data, sample]))
     asked = []
     for i, check in enumerate(parts.llm_checks):
         arguments = {"check": i, "scales": scales, "data": data, "sample": sample, "sha256": synthetic, "read": read}
@@ -48,7 +53,30 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     part = bench.parts.importers[cell.arguments["importer"]]
     assert isinstance(part.component, RatingImporter)
     context = bench.context(folder, "read", part.name, part.offer.version)
-    yield from _rows(cell, part.component.read(context), cell.arguments["scales"])
+    yield from _known(bench, cell, _rows(cell, part.component.read(context), cell.arguments["scales"]))
+
+
+def _known(bench: Bench, cell: Cell, rows: Iterable[RatingRow]) -> Iterator[Record]:
+    """Give each rated item the id of its image. Names that match none may name patients, so these are replaced too."""
+    names: dict[str, str] = {}
+    for key in (cell.arguments["data"], cell.arguments["sample"]):
+        path = bench.cache.folder(key) / NAMES
+        if path.exists():
+            found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+            # One name for two images names neither.
+            twice = {key for key in found.keys() & names.keys() if found[key] != names[key]}
+            names = {key: name for key, name in (names | found).items() if key not in twice}
+    named = bench.file.spec.data.patients is not None
+    unknown: set[str] = set()
+    for row in rows:
+        item = datasets.known_as(row.item, names, bench.salt)
+        if item is None:
+            unknown.add(row.item)
+            item = pseudonym(row.item, bench.salt).replace("p-", "item-", 1) if named else row.item
+        yield row.model_copy(update={"item": item})
+    if unknown:
+        text = f"{len(unknown)} rated items are not images of this audit" + ("; their names are replaced." if named else ".")
+        yield FindingRow(cell=cell.key, severity="note", kind="unknown_items", text=text)
 
 
 def ask(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:

@@ -24,6 +24,7 @@ from ..spec import DataSpec, Layout, digest
 
 REAL = ("train", "validation", "test")
 SHOWN = 24
+NAMES = "names.json"
 OVERLAPS = {"patients": "patient_overlap", "pixels": "pixel_overlap"}
 
 
@@ -55,16 +56,19 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     preprocessing = datasets.fit_preprocessing(data.model_copy(update={"train": str(arms["train"])}), base, bench.salt)
     (folder / "preprocessing.json").write_text(preprocessing.to_json(), encoding="utf-8")
     sets: dict[str, ImageSet] = {}
+    names: dict[str, str] = {}
     for role, path in arms.items():
         loaded = datasets.load(
             data, path, data, preprocessing, role=role, salt=bench.salt, seed=derive(bench.seed, "patches", role), origin="real"
         )
         sets[role] = loaded.images
+        names |= loaded.names
         yield from _notes(cell, role, loaded.notes)
     for role in [r for r in sets if r != "train"]:
         for overlap in datasets.overlaps(sets["train"], sets[role]):
             yield FindingRow(cell=cell.key, severity="breach" if role == "test" else "warning", kind=OVERLAPS[overlap.kind],
                              text=f"Train and {role} share {_counted(overlap)}.", evidence=", ".join(overlap.examples))  # fmt: skip
+    (folder / NAMES).write_text(json.dumps(names, sort_keys=True), encoding="utf-8")
     for role, images in sets.items():
         datasets.save(images, folder / role)
         yield _row(cell, role, images, preprocessing)
@@ -93,6 +97,7 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
             seed=derive(bench.seed, "patches", "synthetic"), origin="synthetic",
         )  # fmt: skip
         synthetic = loaded.images
+        (folder / NAMES).write_text(json.dumps(loaded.names, sort_keys=True), encoding="utf-8")
         yield from _notes(cell, "synthetic", loaded.notes)
     elif isinstance(answer, ImageSet):
         synthetic = answer

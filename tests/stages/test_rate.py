@@ -1,0 +1,101 @@
+"""Ratings are tied to images without keeping a name that may be a patient's; disagreement is measured, not guessed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from harness.records import CellRow, FindingRow, JudgeCallRow, RatingRow, ReliabilityRow
+from harness.store import Store
+from tiny_audit import Project
+
+SCALES = [{"name": "diagnosis", "categories": ["benign", "malignant"]}]
+
+
+def rated(project: Project, lines: list[str], answers: str = "") -> str:
+    """Run the small audit with these ratings and return its id."""
+    (project.folder / "ratings.csv").write_text("\n".join(["item,rater,scale,value", *lines]) + "\n", encoding="utf-8")
+    ratings: dict[str, object] = {"importers": [{"csv": {"path": "ratings.csv"}}], "scales": SCALES}
+    if answers:
+        (project.folder / "answers.jsonl").write_text(answers, encoding="utf-8")
+        ratings["llm_checks"] = [{"recorded": {"path": "answers.jsonl"}}]
+    project.write(ratings=ratings, perturbations=None, metrics=["frechet"], purposes={"p": {"context_of_use": "c", "uses_model": False}})
+    return project.audit().run()
+
+
+def names(project: Project, arm: str, n: int) -> list[str]:
+    """Return n file names of an arm, as a user would write them."""
+    folder = project.folder / arm
+    found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png") if not p.stem.endswith("_mask"))
+    return found[:n]
+
+
+def test_a_rated_real_image_is_known_by_its_id_and_its_patient_is_not_stored(project: Project) -> None:
+    """Items of ratings.csv become the ids of images; neither they nor unknown items keep a patient's name."""
+    known = names(project, "test", 2)
+    items = [known[0], Path(known[1]).name, "benign/P999_secret.png"]
+    audit_id = rated(project, [f"{item},{rater},diagnosis,benign" for item in items for rater in ("r1", "r2")])
+    store = Store(project.folder / "results.duckdb")
+
+    rows = store.current(RatingRow, audit_id)
+    audit = project.audit()
+    ids = set(audit.bench.images(audit.first.data, "test").ids)
+    assert {r.item for r in rows if r.item in ids} == {i for i in ids if i in {r.item for r in rows}}
+    assert len({r.item for r in rows} & ids) == 2
+    assert [f.text[:8] for f in store.current(FindingRow, audit_id) if f.kind == "unknown_items"] == ["1 rated "]
+    assert b"P999" not in (project.folder / "results.duckdb").read_bytes()
+    assert not any("P1" in r.item for r in rows)
+
+
+def test_agreement_has_intervals_or_says_why_not(project: Project) -> None:
+    """Three raters on thirty synthetic images: every statistic has a value and an interval."""
+    items = names(project, "synthetic", 30)
+    lines = [
+        f"{item},r{r},diagnosis,{'benign' if (k + (k % 7 == r)) % 2 else 'malignant'}" for k, item in enumerate(items) for r in range(3)
+    ]
+    audit_id = rated(project, lines)
+
+    rows = Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)
+    assert {r.statistic for r in rows} == {"percent_agreement", "fleiss_kappa", "krippendorff_alpha", "gwet_ac1"}
+    assert all(r.value is not None and r.ci_low is not None and r.ci_low <= r.value <= r.ci_high for r in rows if r.ci_high is not None)
+    assert all(r.n_items == 30 and r.n_raters == 3 for r in rows)
+
+
+def test_raters_who_never_differ_have_no_kappa(project: Project) -> None:
+    """Without variation chance-corrected statistics are undefined, with a reason; the share of agreement is 1."""
+    audit_id = rated(project, [f"{i},{r},diagnosis,benign" for i in names(project, "synthetic", 12) for r in ("a", "b")])
+
+    rows = {r.statistic: r for r in Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)}
+    assert rows["fleiss_kappa"].value is None
+    assert rows["fleiss_kappa"].reason
+    assert rows["percent_agreement"].value == 1.0
+    assert rows["percent_agreement"].ci_low is None
+
+
+def test_a_model_is_compared_with_the_majority_of_the_experts(project: Project) -> None:
+    """Recorded answers of a model are ratings and calls of their own, never one more expert."""
+    items = names(project, "synthetic", 24)
+    lines = [f"{item},r{r},diagnosis,{'benign' if k % 2 else 'malignant'}" for k, item in enumerate(items) for r in range(3)]
+    answers = "".join(
+        json.dumps({"item": item.removesuffix(".png"), "scale": "diagnosis", "model": "m1", "answer": "benign" if k % 3 else "malignant"})
+        + "\n"
+        for k, item in enumerate(items)
+    )
+    audit_id = rated(project, lines, answers)
+    store = Store(project.folder / "results.duckdb")
+
+    subsets = {(r.subset, r.statistic) for r in store.current(ReliabilityRow, audit_id) if r.subset != "experts"}
+    assert subsets == {("llm m1 against expert majority", s) for s in ("percent_agreement", "cohen_kappa")}
+    assert len(store.current(JudgeCallRow, audit_id)) == 24
+    assert all(r.n_raters == 3 for r in store.current(ReliabilityRow, audit_id) if r.subset == "experts")
+
+
+def test_the_same_rating_twice_fails_and_names_the_line(project: Project) -> None:
+    """A duplicate is never averaged away: the cell fails with file and line, the audit goes on."""
+    item = names(project, "synthetic", 1)[0]
+    audit_id = rated(project, [f"{item},a,diagnosis,benign", f"{item},a,diagnosis,malignant"])
+
+    cells = Store(project.folder / "results.duckdb").current(CellRow, audit_id, stage="rate")
+    failed = [c for c in cells if c.status == "failed"]
+    assert len(failed) == 1
+    assert "ratings.csv:3" in failed[0].reason
