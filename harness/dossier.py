@@ -26,6 +26,7 @@ from .records import PictureRow
 
 try:
     import weasyprint
+    from weasyprint.text import ffi
     from weasyprint.text.fonts import FontConfiguration
     from weasyprint.urls import URLFetcher
 except OSError as missing:
@@ -188,7 +189,7 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
         "digests": {name: sha256(file.body) for name, file in attached.items()},
         "document": document_digest(attached),
         "attempts": max([row.attempt for row in content.ledger], default=0),
-        "renderer": f"WeasyPrint {weasyprint.__version__}",
+        "renderer": _renderer(),
         "number": _Numbers(),
         "pretty": _as_text,
         "data_uri": _data_uri,
@@ -196,6 +197,13 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
         "heat": figures.heat,
         "span": figures.span,
     }
+
+
+def _renderer() -> str:
+    """Name what decides the bytes of the file besides its content: WeasyPrint, Pango, and what subsets the fonts."""
+    pango = ffi.pango.pango_version()
+    subset = "HarfBuzz" if ffi.harfbuzz_subset else "fontTools"
+    return f"WeasyPrint {weasyprint.__version__}, Pango {pango // 10000}.{pango // 100 % 100}.{pango % 100}, fonts subset by {subset}"
 
 
 class _Numbers:
