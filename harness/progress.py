@@ -27,7 +27,7 @@ class Live:
             columns = (TextColumn("{task.fields[stage]:<8}"), BarColumn(24), TextColumn("{task.completed}/{task.total} cells"),
                        TextColumn("{task.fields[left]:<12}"), TextColumn("[dim]{task.fields[title]}"))  # fmt: skip
             self._bar = Progress(*columns, console=self.console, transient=True)
-            self._task = self._bar.add_task("audit", total=None, stage="reading", left="", title="")
+            self._task = self._bar.add_task("audit", total=1, stage="reading", left="", title="")
             self._bar.start()
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -10,10 +11,13 @@ import types
 from datetime import UTC, datetime
 from pathlib import Path
 
+import jsonschema
 import pytest
+from ruamel.yaml import YAML
 
 from harness.hookspecs import HOOKS
 from harness.host import Host
+from harness.spec import AuditSpec
 from harness.store import Store
 from harness.testing import check
 
@@ -152,3 +156,12 @@ def test_every_query_that_is_shown_can_be_asked(query: str, tmp_path: Path) -> N
     store = Store(tmp_path / "results.duckdb")
     store.begin_attempt("example-00000000-00000000", "0" * 64, datetime(2026, 1, 1, tzinfo=UTC))
     assert store.query(query).to_csv().count(",") > 1
+
+
+def test_the_sample_model_of_the_readme_is_accepted() -> None:
+    """The model.yaml that the README shows fits the models and the committed schema, so a reader may start from it."""
+    sample = next(block for block in _blocks(README, "yaml") if block.startswith("audit:"))
+    body = YAML(typ="safe", pure=True).load(sample)
+
+    AuditSpec.model_validate(body)
+    jsonschema.validate(body, json.loads((ROOT / "schemas" / "audit.schema.json").read_text(encoding="utf-8")))
