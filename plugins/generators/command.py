@@ -89,6 +89,8 @@ class Command(Generator):
                 process = subprocess.Popen(
                     words,
                     cwd=self.cwd,
+                    # A Python program would else print its last words before the lines that led to them.
+                    env=os.environ | {"PYTHONUNBUFFERED": "1"},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
