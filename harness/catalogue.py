@@ -1,6 +1,7 @@
 """Which files of a folder are images, and what paths, tables and headers say of them.
 
-Patients never leave this module by name: an image gets a pseudonym, and its id has the pseudonym where the name was.
+Patients never leave this module by name: an image gets a pseudonym, and its id has the pseudonym where the path has the name.
+Where the path may spell the name in another way, as it may when names come from a table or a header, the id tells nothing of it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Entry:
     """One image to be: its files (several for a series), its mask, and what is known of it.
 
     path: below the arm's folder, as the user named it: for messages, never stored; name: the same without extension. id: the
-    name without the patient.
+    name without the patient, or a digest of it.
     """
 
     id: str
@@ -100,7 +101,12 @@ class Source:
     @property
     def id(self) -> str:
         """The path without extension."""
-        return str(self.path if self.series else self.path.with_name(imagefiles.stem(self.files[0])))
+        return self.shown if self.series else str(self.path.with_name(imagefiles.stem(self.files[0])))
+
+    @property
+    def shown(self) -> str:
+        """The path in messages; a series that lies in the arm's own folder has none."""
+        return str(self.path) if self.path.name else "series"
 
 
 def sources(folder: Path, layout: Layout, *, series: bool, complaints: Complaints) -> tuple[list[Source], dict[str, int]]:
@@ -148,7 +154,7 @@ def _grouped(folder: Path, files: list[Path], series: bool) -> Iterator[Source]:
         else:
             yield Source(PurePosixPath(path.relative_to(folder)), (path,))
     for parent, paths in slices.items():
-        yield Source(PurePosixPath(parent.relative_to(folder) if parent != folder else folder.name), tuple(paths), series=True)
+        yield Source(PurePosixPath(parent.relative_to(folder)), tuple(paths), series=True)
 
 
 def _mask_folder(folder: Path, rule: MaskRule | None) -> Path | None:
@@ -178,7 +184,7 @@ def _with_masks(folder: Path, rule: MaskRule, found: list[Source], complaints: C
     def candidates(source: Source) -> list[Path]:
         place = PurePosixPath(source.id)
         if below is None:
-            beside = stems((folder / source.path).parent if source.path.name != folder.name else source.files[0].parent)
+            beside = stems((folder / source.path).parent if source.path.name else folder)
             exact = beside.get(place.name + str(rule.suffix), [])
             loose = [p for name, paths in beside.items() if name.endswith(str(rule.suffix)) for p in paths]
             return exact or (loose if alone[source.path.parent] == 1 else [])
@@ -188,7 +194,7 @@ def _with_masks(folder: Path, rule: MaskRule, found: list[Source], complaints: C
     for source in found:
         masks = candidates(source)
         if len(masks) > 1:
-            complaints.add(str(source.path), "more than one mask fits", "keep one mask for each image")
+            complaints.add(source.shown, "more than one mask fits", "keep one mask for each image")
         matched.append(Source(source.path, source.files, source.series, masks[0] if masks else None))
     return matched
 
@@ -248,8 +254,8 @@ def catalogue(folder: Path, layout: Layout, *, role: str, salt: bytes, series: b
         known = rules.values(source)
         for name, value in known.items():
             if value is None:
-                missing[name].append(str(source.path))
-        entries.append(_entry(source, known, layout, salt))
+                missing[name].append(source.shown)
+        entries.append(_entry(source, known, layout, role, salt))
     absent = tuple(name for name, files in missing.items() if role == "synthetic" and len(files) == len(found))
     for name, files in missing.items():
         if name not in absent:
@@ -261,20 +267,32 @@ def catalogue(folder: Path, layout: Layout, *, role: str, salt: bytes, series: b
 def _refuse_twins(found: list[Source], complaints: Complaints) -> None:
     paths: dict[str, list[str]] = defaultdict(list)
     for source in found:
-        paths[source.id].append(str(source.path))
+        paths[source.id].append(source.shown)
     for same in paths.values():
         if len(same) > 1:
             what = "files that differ in their extension only have one id"
             complaints.add(" and ".join(same), what, "keep one of them, or narrow `files`")
 
 
-def _entry(source: Source, known: dict[str, str | None], layout: Layout, salt: bytes) -> Entry:
+def _public_id(source: Source, rule: Attribute | None, name: str | None, role: str, salt: bytes) -> str:
+    """Return the path with the patient's name replaced; a digest of it where a real path may name the patient in other words."""
+    elsewhere = rule is not None and (rule.column is not None or rule.header is not None)
+    patient = None if name is None else pseudonym(name, salt)
+    if role != "synthetic" and (elsewhere or imagefiles.kind_of(source.files[0]) == "dicom"):
+        opaque = f"img-{signature(source.id, salt)[:16]}"
+        return opaque if patient is None else f"{patient}/{opaque}"
+    if name is None or patient is None:
+        return source.id
+    return re.sub(re.escape(name), patient, source.id, flags=re.IGNORECASE)
+
+
+def _entry(source: Source, known: dict[str, str | None], layout: Layout, role: str, salt: bytes) -> Entry:
     name = known.get("patient")
     patient = None if name is None else pseudonym(name, salt)
     concepts = [_CONCEPT.get(known.get(f"concept {concept}") or "", 0) for concept in layout.concepts]
     return Entry(
-        id=source.id if name is None or patient is None else source.id.replace(name, patient),
-        name=source.id, path=str(source.path), files=source.files, series=source.series, mask=source.mask,
+        id=_public_id(source, layout.patients, name, role, salt),
+        name=source.id, path=source.shown, files=source.files, series=source.series, mask=source.mask,
         label=known.get("label"), patient=patient,
         groups={group: value for group in layout.groups if (value := known.get(f"group {group}")) is not None},
         concepts=tuple(concepts) if layout.concepts else None,
@@ -293,6 +311,11 @@ class _Rules:
             except re.error as error:
                 text = f"pattern {attribute.pattern!r} of the {name} is not a regular expression: {error}"
                 complaints.single.append(Problem(text, "data", "test it on one of your file names"))
+            if name != "patient" and attribute.header in imagefiles.IDENTIFYING:
+                text = f"the {name} would be read from {attribute.header}, which leads to the patient, and stored as it is"
+                fix = "read it from another header, a folder or a table; only `patients` may name patients"
+                complaints.single.append(Problem(text, "data", fix))
+                self.patterns.pop(name, None)
         columns = [a.column for a in attributes.values() if a.column is not None] + list(layout.concepts)
         self.table: _Table | None = None
         if layout.csv is not None:

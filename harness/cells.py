@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .errors import StoreError
 from .quantities import Record
 from .records import ROWS, CellStatus
 from .spec import digest
 
-FORMAT = 1
+LEAST_FREE_BYTES = 1_000_000
 TOLERANT = frozenset({"evaluate.summarise", "rate.read", "rate.agree", "judge_cell.run"})
 _ROW_CLASSES = {row.table: row for row in ROWS}
 
@@ -51,6 +53,7 @@ class Result:
     peak_mb: float = 0.0
     output: str = ""
     cached: bool = False
+    blocked: bool = False
 
 
 @dataclass
@@ -76,7 +79,7 @@ class Draft:
         seconds: float = 1.0,
     ) -> str:
         """Add a cell and return its key. `identity`: name, version, options and input files of the components involved."""
-        parts = {"format": FORMAT, "function": function, "arguments": arguments, "identity": identity, "seed": self.seed}
+        parts = {"harness": __version__, "function": function, "arguments": arguments, "identity": identity, "seed": self.seed}
         parts |= {"device": self.device} if self.device != "cpu" else {}
         key, tries = digest(parts)[:32], 0
         while key in self.failed:
@@ -123,7 +126,7 @@ class Cache:
     def keep(self, key: str, workspace: Path, result: Result) -> None:
         """Write the result and move the workspace into place in one step: a kill leaves all of it or nothing."""
         body = {"status": result.status, "reason": result.reason, "seconds": result.seconds, "peak_mb": result.peak_mb}
-        body |= {"output": result.output, "rows": [[row.table, row.model_dump_json()] for row in result.rows]}
+        body |= {"output": result.output, "blocked": result.blocked, "rows": [[row.table, row.model_dump_json()] for row in result.rows]}
         target = workspace / "result.json"
         with target.open("w", encoding="utf-8") as stream:
             json.dump(body, stream)
@@ -132,8 +135,15 @@ class Cache:
         final = self.folder(key)
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
-            shutil.rmtree(final)
-        workspace.rename(final)
+            final.rename(workspace.with_name(f"{workspace.name}.old"))
+        try:
+            workspace.rename(final)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # Another audit finished the same cell in the same moment: its result is as good.
+            shutil.rmtree(workspace)
+        shutil.rmtree(workspace.with_name(f"{workspace.name}.old"), ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove workspaces whose process is gone; a killed run leaves some behind."""
@@ -143,7 +153,13 @@ class Cache:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def disk_is_full(error: OSError, where: Path) -> bool:
+    """Return whether a failure to write comes from a full disk; not every library passes the error number on."""
+    existing = next(path for path in (where, *where.absolute().parents) if path.exists())
+    return error.errno == errno.ENOSPC or shutil.disk_usage(existing).free < LEAST_FREE_BYTES
+
+
 def full_disk(error: OSError, where: Path) -> StoreError:
     """Return the error for a disk that is full (or another failure to write), which keeps what is finished."""
-    reason = "the disk is full" if error.errno == 28 else f"cannot be written: {error.strerror}"
+    reason = "the disk is full" if disk_is_full(error, where) else f"cannot be written: {error.strerror or error}"
     return StoreError(f"{where}: {reason}; finished cells are kept\n  make room and run the same command again")

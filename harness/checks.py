@@ -178,12 +178,7 @@ def _criterion(criterion: Criterion, siblings: Sequence[str], file: SpecFile, pa
         )
         return
     is_task = any(part.name == words[0] for part in parts.tasks)
-    bounds = {"lower": "at_least", "higher": "at_most"}
-    if getattr(criterion, bounds[promise.better]) is not None:
-        yield (
-            f"{bounds[promise.better]} contradicts {criterion.quantity}, of which {promise.better} is better",
-            "turn the bound round",
-        )
+    yield from _unfit(criterion, promise, is_task)
     if is_task and spec.tasks is not None:
         if criterion.mix is not None and tuple(criterion.mix) not in {tuple(m) for m in spec.tasks.mixes}:
             yield (
@@ -195,6 +190,23 @@ def _criterion(criterion: Criterion, siblings: Sequence[str], file: SpecFile, pa
     elif criterion.mix is not None or criterion.gain_at_least is not None:
         yield f"mix and gain_at_least belong to tasks, and {words[0]} is a metric", "use at_least, at_most or between"
     yield from _references(criterion, siblings, parts, is_task, words[0])
+
+
+def _unfit(criterion: Criterion, promise: Quantity, is_task: bool) -> Iterator[tuple[str, str]]:
+    """Yield what a quantity of this kind can never be asked."""
+    bounds = {"lower": "at_least", "higher": "at_most"}
+    if getattr(criterion, bounds[promise.better]) is not None:
+        yield (
+            f"{bounds[promise.better]} contradicts {criterion.quantity}, of which {promise.better} is better",
+            "turn the bound round",
+        )
+    if promise.family == "memorisation" and promise.biased_in_n:
+        yield (
+            f"no bound on {criterion.quantity} says how much is copied",
+            "AuthPct depends on dimension and n; use memorisation.copied_share",
+        )
+    if is_task and criterion.strata:
+        yield "strata of a task are not computed", "leave strata out, or judge a metric by stratum"
 
 
 def _references(criterion: Criterion, siblings: Sequence[str], parts: Parts, is_task: bool, owner: str) -> Iterator[tuple[str, str]]:

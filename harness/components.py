@@ -106,7 +106,7 @@ class Perturbation(Component):
     """Plants one known defect in real images.
 
     full_severity: what severity 1 means, in the field's units. doses: severities above 0 that qualification plants when the
-    user names none; dose_of_concern: the one that must be noticed, dose_reason why.
+    user names none; dose_of_concern: the one that must be noticed, because why.
     """
 
     kind = "perturbation"

@@ -22,6 +22,7 @@ from .preparation import (
     fit_preprocessing,
     in_channels,
     in_window,
+    located,
     misfit,
     new_spacing,
     px,
@@ -32,10 +33,11 @@ from .savedsets import Sink, open_saved, save
 from .spec import DataSpec, Layout, MaskRule
 
 __all__ = [
-    "Loaded", "Note", "Overlap", "Preprocessing", "anchored", "digest_files", "fit_preprocessing", "known_as", "load", "open_saved",
-    "overlaps", "save", "split_validation",
+    "Fingerprints", "Loaded", "Note", "Overlap", "Preprocessing", "anchored", "digest_files", "fingerprints", "fit_preprocessing",
+    "known_as", "load", "located", "open_saved", "overlaps", "save", "split_validation",
 ]  # fmt: skip
 _EXAMPLES = 5
+Fingerprints = tuple[tuple[str, str], ...]
 NoteKind = Literal["outside_window", "spacing_assumed", "spacing_varies", "files_ignored", "channels_converted", "not_stated"]
 
 
@@ -50,11 +52,15 @@ class Note:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The images of one arm, the notes taken on the way, and ids by the signature of the name that the user knows the file by."""
+    """The images of one arm, the notes taken on the way, and ids by the signature of the name that the user knows the file by.
+
+    fingerprints: id and digest of the pixels of each whole image, before patches are cut from it.
+    """
 
     images: ImageSet
     notes: tuple[Note, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
+    fingerprints: Fingerprints = ()
 
 
 @dataclass(frozen=True)
@@ -129,9 +135,10 @@ def load(
         patients=tuple(e.patient or "" for e in entries) if layout.patients and "patient" in has else None,
         groups=groups or None,
         origin=origin,
+        cut_from=tuple(entry.id for entry in entries) if preprocessing.patches else None,
     )
     names = {} if preprocessing.patches else _names(arm, salt)
-    return Loaded(images, (*reader.notes(), *_catalogue_notes(arm)), names)
+    return Loaded(images, (*reader.notes(), *_catalogue_notes(arm)), names, tuple(reader.fingerprints))
 
 
 def _names(arm: Catalogue, salt: bytes) -> dict[str, str]:
@@ -166,6 +173,7 @@ class _Reader:
         self.data, self.preprocessing, self.rule, self.complaints, self.seed = data, preprocessing, rule, complaints, seed
         self.images = self.values = self.outside = self.images_outside = self.converted = self.without_spacing = 0
         self.spacings: set[tuple[float, ...]] = set()
+        self.fingerprints: list[tuple[str, str]] = []
 
     def parts(self, entry: Entry, image: Decoded) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Yield the image, or its patches, with the mask; nothing where something is wrong with it."""
@@ -186,6 +194,7 @@ class _Reader:
         if p.size_px is not None and p.size_px != image.size_px:
             pixels = resized(pixels, p.size_px, p.resize)
             mask = None if mask is None else resized(mask[None], p.size_px, p.resize, nearest=True)[0]
+        self.fingerprints.append((entry.id, _fingerprint(pixels)))
         if p.patches is None:
             yield pixels, mask
             return
@@ -297,24 +306,32 @@ def split_validation(train: ImageSet, share: float, seed: int) -> tuple[ImageSet
     return train.take(~held), train.take(held)
 
 
-def overlaps(train: ImageSet, test: ImageSet) -> list[Overlap]:
-    """Return shared patients, and images of `test` whose pixels after preprocessing are those of an image of `train`."""
+def fingerprints(images: ImageSet) -> Fingerprints:
+    """Return the id and the digest of the pixels of each image; patches of one value are left out: background is nobody's."""
+    pairs = zip(images.ids, images.images, strict=True)
+    return tuple((name, _fingerprint(image)) for name, image in pairs if images.cut_from is None or np.ptp(image) > 0)
+
+
+def overlaps(train: Loaded, test: Loaded) -> list[Overlap]:
+    """Return shared patients, and whole images of `test` whose pixels after window and size are those of an image of `train`."""
     found = []
-    if train.patients is not None and test.patients is not None:
-        theirs = set(train.patients)
-        shared = [patient for patient in dict.fromkeys(test.patients) if patient in theirs]
+    mine, others = train.images.patients, test.images.patients
+    if mine is not None and others is not None:
+        theirs = set(mine)
+        shared = [patient for patient in dict.fromkeys(others) if patient in theirs]
         if shared:
-            images = sum(patient in theirs for patient in test.patients)
-            text = f"{len(shared)} of {test.n_patients} patients, with {images} of {len(test)} images, are in both sets"
+            images = sum(patient in theirs for patient in others)
+            text = f"{len(shared)} of {test.images.n_patients} patients, with {images} of {len(others)} images, are in both sets"
             found.append(Overlap("patients", text, len(shared), tuple(shared[:_EXAMPLES])))
-    if train.images.shape[1:] == test.images.shape[1:]:
-        known = {_fingerprint(image) for image in train.images}
-        same = [name for name, image in zip(test.ids, test.images, strict=True) if _fingerprint(image) in known]
-        if same:
-            text = f"{len(same)} of {len(test)} images have exactly the pixels of an image of the other set"
-            found.append(Overlap("pixels", text, len(same), tuple(same[:_EXAMPLES])))
+    known = {print_ for _, print_ in train.fingerprints}
+    same = [name for name, print_ in test.fingerprints if print_ in known]
+    if same:
+        text = f"{len(same)} of {len(test.fingerprints)} images have exactly the pixels of an image of the other set"
+        found.append(Overlap("pixels", text, len(same), tuple(same[:_EXAMPLES])))
     return found
 
 
-def _fingerprint(image: np.ndarray) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()
+def _fingerprint(image: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{image.shape}".encode())
+    digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()

@@ -46,6 +46,11 @@ class Evidence:
         """Return whether metric or task saw synthetic images: a task trained on mix (1, 0) says nothing about them."""
         return self.kind(criterion) == "E1" or (self.kind(criterion) == "E2" and _mix(criterion)[1] > 0)
 
+    def absolute(self, criterion: Criterion) -> bool:
+        """Return whether a task is judged by its level alone: no defect is named, so no battery can have tested it."""
+        named = criterion.gain_at_least is not None or criterion.qualified_by or criterion.failure_modes
+        return self.kind(criterion) == "E2" and not named
+
     def claimed_modes(self, criterion: Criterion) -> set[str]:
         """Return the failure modes that a criterion names, itself or by the perturbations that must qualify it."""
         planted = {self.failure_modes[p] for p in criterion.qualified_by if p in self.failure_modes}
@@ -160,11 +165,12 @@ def unqualified(criterion: Criterion, extractor: str, evidence: Evidence, guarde
     """Return why a quantity may not speak for a criterion's failure modes, or nothing. guarded: modes that met guards cover.
 
     Each perturbation that the criterion names must qualify the quantity, and each failure mode needs one that does. A paired
-    gain on real test images that is itself the claim is direct: it is asked for planted defects only where it names them.
+    gain on real test images that is itself the claim is direct: it is asked for planted defects only where it names them. The
+    level of a task on real test images that claims to see no defect is no such claim either; no battery tests it.
     """
     quantity, kind = criterion.quantity, evidence.kind(criterion)
-    direct = not criterion.qualified_by and (criterion.gain_at_least is not None or not criterion.failure_modes)
-    if kind in ("E3", "E4") or (kind == "E2" and direct):
+    direct = kind == "E2" and criterion.gain_at_least is not None and not criterion.qualified_by
+    if kind in ("E3", "E4") or direct or evidence.absolute(criterion):
         return ""
     claimed = evidence.claimed_modes(criterion)
     if not criterion.qualified_by and not claimed:

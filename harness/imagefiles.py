@@ -32,6 +32,12 @@ BROKEN = (
     OSError, ValueError, EOFError, SyntaxError, KeyError, IndexError, NotImplementedError, RuntimeError, OverflowError,
     MemoryError, struct.error, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
+# DICOM keywords whose values lead to one patient: they must not become labels or strata, which are stored as they are.
+IDENTIFYING = frozenset({
+    "PatientID", "PatientName", "PatientBirthDate", "PatientBirthName", "PatientMotherBirthName", "PatientAddress",
+    "PatientTelephoneNumbers", "OtherPatientIDs", "OtherPatientNames", "MedicalRecordLocator", "AccessionNumber", "StudyID",
+    "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID",
+})  # fmt: skip
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 _DICOM_MAGIC = 128
 _COLOUR = 3

@@ -30,6 +30,7 @@ class ImageSet:
     spacing_mm: one number per spatial axis, array order. masks: (N, H, W) or (N, D, H, W), uint8, 0 = background.
     labels: (N,), int64. concepts: (N, K), uint8. groups: strata by name, each (N,). patients: one pseudonym per image.
     sources: id of the real image each synthetic one was made from. features: (N, F), filled by the host for one extractor.
+    cut_from: where the images are patches, the id of the image each was cut from.
     """
 
     images: np.ndarray
@@ -43,6 +44,7 @@ class ImageSet:
     origin: Origin = "real"
     sources: tuple[str, ...] | None = None
     features: np.ndarray | None = None
+    cut_from: tuple[str, ...] | None = None
     checked: bool = field(default=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -77,7 +79,7 @@ class ImageSet:
             found.append(f"labels must be int64 of shape ({n},), got {self.labels.dtype} {self.labels.shape}")
         if self.concepts is not None and (self.concepts.ndim != 2 or self.concepts.dtype != np.uint8):
             found.append(f"concepts must be uint8 of shape ({n}, K), got {self.concepts.dtype} {self.concepts.shape}")
-        lengths: dict[str, Any] = {"ids": self.ids, "patients": self.patients, "sources": self.sources}
+        lengths: dict[str, Any] = {"ids": self.ids, "patients": self.patients, "sources": self.sources, "cut_from": self.cut_from}
         lengths |= {"concepts": self.concepts, "features": self.features}
         lengths |= {f"groups[{name!r}]": values for name, values in (self.groups or {}).items()}
         for name, values in lengths.items():
@@ -95,14 +97,16 @@ class ImageSet:
 
     @cached_property
     def units(self) -> np.ndarray:
-        """(N,) int64 index of each image's patient in order of first appearance; the image itself where patients are unknown.
+        """(N,) int64 index of what each image belongs to, in order of first appearance.
 
+        That is its patient; where patients are unknown, the image that it was cut from; for whole images, the image itself.
         Everything that is resampled is resampled by these units, so results do not depend on how patients are named.
         """
-        if self.patients is None:
+        owners = self.cut_from if self.patients is None else self.patients
+        if owners is None:
             return np.arange(len(self))
         seen: dict[str, int] = {}
-        return np.array([seen.setdefault(p, len(seen)) for p in self.patients], dtype=np.int64)
+        return np.array([seen.setdefault(owner, len(seen)) for owner in owners], dtype=np.int64)
 
     @property
     def n_patients(self) -> int | None:
@@ -130,7 +134,7 @@ class ImageSet:
             chosen.flags.writeable = False
             return chosen
 
-        per_image = ("images", "ids", "masks", "labels", "concepts", "patients", "groups", "sources", "features")
+        per_image = ("images", "ids", "masks", "labels", "concepts", "patients", "groups", "sources", "features", "cut_from")
         unique = len(np.unique(index)) == len(index)
         return replace(self, checked=unique, **{name: pick(getattr(self, name)) for name in per_image})
 

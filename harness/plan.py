@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ def draw(
     synthetic: str | None = None,
     n_train: int = 500,
     lock: Mapping[str, Any] | None = None,
+    others: Sequence[str] = (),
     device: str = "cpu",
     failed: Set[str] = frozenset(),
     planned: Set[str] = frozenset(),
@@ -57,5 +58,5 @@ def draw(
     measure.cells(draft, spec, parts, data, made, known, embedded, n_train)
     evaluate.cells(draft, spec, parts, data, made, known)
     rate.cells(draft, spec, parts, data, made, known)
-    judge = judge_cell.cell(draft, spec, lock)
+    judge = judge_cell.cell(draft, spec, lock, others)
     return Plan(draft.cells, data, made, judge, synthetic is not None)

@@ -30,7 +30,12 @@ class Pool:
             future: Future[Result] = Future()
             future.set_result(worker.execute(self.here(), cell, blocked))
         else:
-            future = self._workers().submit(worker.work, cell, blocked)
+            try:
+                future = self._workers().submit(worker.work, cell, blocked)
+            except BrokenProcessPool:
+                # A worker died while it had nothing to do.
+                self.close()
+                future = self._workers().submit(worker.work, cell, blocked)
         self._jobs[future] = blocked
         return future
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from . import imagefiles
 from .catalogue import Complaints, Entry, catalogue, decoded, listed
-from .errors import InputError, Problem, raise_if
+from .errors import InputError, Problem, SpecError, raise_if
+from .host import resolve
 from .spec import DataSpec, Layout, MaskRule, Patches, Percentiles, digest
 
 Channels = Literal["grey", "rgb"]
@@ -70,10 +71,39 @@ class Preprocessing:
 
 
 def anchored(layout: _AnyLayout, base: Path) -> _AnyLayout:
-    """Return the layout with its table below `base`; left alone, a relative table is looked up in the arm's folder."""
-    if layout.csv is None:
-        return layout
-    return layout.model_copy(update={"csv": layout.csv.model_copy(update={"path": str(base.resolve() / layout.csv.path)})})
+    """Return the layout with environment variables replaced and its table below `base`.
+
+    A folder of masks, and the table of a synthetic layout, stay below the folder of the arm where they are plain relative paths.
+    """
+    changes: dict[str, Any] = {}
+    if layout.csv is not None:
+        changes["csv"] = layout.csv.model_copy(update={"path": str(located(layout.csv.path, base.resolve(), "data.csv"))})
+    if isinstance(layout, DataSpec) and layout.synthetic is not None:
+        changes["synthetic"] = _expanded(layout.synthetic, base, "data.synthetic")
+    return _expanded(layout, base, "data").model_copy(update=changes)
+
+
+def _expanded(layout: _AnyLayout, base: Path, where: str) -> _AnyLayout:
+    changes: dict[str, Any] = {}
+    if layout.csv is not None:
+        changes["csv"] = layout.csv.model_copy(update={"path": _in_arm(layout.csv.path, base, f"{where}.csv")})
+    if layout.masks is not None and layout.masks.folder is not None:
+        changes["masks"] = layout.masks.model_copy(update={"folder": _in_arm(layout.masks.folder, base, f"{where}.masks")})
+    return layout.model_copy(update=changes)
+
+
+def located(text: str, base: Path, where: str) -> Path:
+    """Return a path of `model.yaml`, environment variables replaced; `where` is the key that an unset one is reported under."""
+    try:
+        return resolve(text, base)
+    except KeyError as error:
+        fix = f"set it: export {error.args[0]}=/path/to/data"
+        raise SpecError(Problem(f"the environment variable {error.args[0]} is not set", where, fix)) from None
+
+
+def _in_arm(text: str, base: Path, where: str) -> str:
+    plain = "$" not in text and not Path(text).expanduser().is_absolute()
+    return text if plain else str(located(text, base.resolve(), where))
 
 
 def fit_preprocessing(data: DataSpec, base: Path, salt: bytes) -> Preprocessing:

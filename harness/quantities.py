@@ -44,7 +44,7 @@ class Quantity(Record):
     low, high: the quantity's range, None where open. proportion: a share of independent images, so its interval is the exact
     binomial one with the number of synthetic images as denominator. biased_in_n: its expected value depends on the number of
     images, so criteria judge it at the floor's n. fixed_train: its definition holds the training set fixed, so resampling does
-    too. per_case (tasks): one value per test case, whose mean is the quantity. family: which combination rules apply.
+    too. family: which combination rules apply.
     """
 
     name: str

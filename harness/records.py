@@ -54,6 +54,7 @@ class ComponentRow(Record):
     options: dict[str, Any]
     distribution: str
     version: str
+    identity_sha256: str = ""
     description: str = ""
     promises: dict[str, Any] = Field(default_factory=dict)
 

@@ -20,22 +20,23 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from . import __version__, plan, specfile
+from . import __version__, plan
 from .bench import Bench
-from .cells import Cache, Cell, Result
+from .cells import Cache, Cell, Result, full_disk
 from .checks import Parts, assemble
-from .errors import StoreError
+from .errors import Problem, StoreError
 from .host import Host
 from .plan import Plan
 from .pool import Pool
 from .quantities import Record
 from .records import AuditRow, CellRow, ComponentRow, ImageSetRow, LedgerRow, OutcomeRow, PlannedCellRow
-from .spec import digest
+from .spec import AuditSpec, digest
 from .specfile import SpecFile
 from .stages import sample
 from .store import LockedError, Store
 
 FLUSH_SECONDS = 1.0
+ADDITIVE = frozenset({"extractors", "metrics", "perturbations", "components", "importers", "llm_checks", "scales", "mixes"})
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "monai", "duckdb", "pydantic", "pluggy", "weasyprint", "pillow",
             "nibabel", "pydicom", "tifffile")  # fmt: skip
 
@@ -103,22 +104,24 @@ class Audit:
 
     def draw(self) -> Plan:
         """Return the plan as it stands, final once the synthetic images are known."""
-        made = self.cache.load(self.first.sample)
-        sets = [row for row in made.rows if isinstance(row, ImageSetRow)] if made else []
-        known = sets[0].sha256 if sets else None
-        data = self.cache.load(self.first.data)
-        n_train = next((row.n for row in data.rows if isinstance(row, ImageSetRow) and row.role == "train"), 500) if data else 500
+        again = {"failed": self.failed, "planned": self.planned, "retry": self.settings.retry_failed}
+        known = {}
+        first = plan.draw(self.file, self.parts, self.salt, device=self.settings.device, **again)  # type: ignore[arg-type]
+        for key in (first.data, first.sample):
+            result = self.cache.load(key)
+            stored = self.store.rows(ImageSetRow, self.id, cell=key)
+            for row in (r for r in (result.rows if result else stored) if isinstance(r, ImageSetRow)):
+                known[row.role] = row
         return plan.draw(
             self.file,
             self.parts,
             self.salt,
-            synthetic=known,
-            n_train=n_train,
+            synthetic=known["synthetic"].sha256 if "synthetic" in known else None,
+            n_train=known["train"].n if "train" in known else 500,
             lock=self._first_lock(),
+            others=self._others(),
             device=self.settings.device,
-            failed=self.failed,
-            planned=self.planned,
-            retry=self.settings.retry_failed,
+            **again,  # type: ignore[arg-type]
         )
 
     def run(self) -> str:
@@ -158,11 +161,21 @@ class Audit:
         try:
             rows = tuple(sample.read(self.bench, cell, workspace))
             self.cache.keep(cell.key, workspace, Result("ok", rows, seconds=time.perf_counter() - began))
+        except OSError as error:
+            raise full_disk(error, self.cache.root) from error
         finally:
             shutil.rmtree(workspace, ignore_errors=True)
 
     def _begin(self) -> None:
+        broken = self.store.verify_ledger()
+        if broken:
+            raise StoreError(
+                Problem(f"the ledger was altered: {broken[0]}", str(self.store.path), "start a new results file, or restore this one")
+            )
+        components = list(_components(self.parts))
         if self.id in self.store.audits():
+            known = {(c.kind, c.name, c.identity_sha256) for c in self.store.rows(ComponentRow, self.id)}
+            self.store.append(self.id, [c for c in components if (c.kind, c.name, c.identity_sha256) not in known])
             return
         spec = self.file.spec
         previous = [i for i in self.store.audits() if i.rsplit("-", 2)[0] == spec.audit and i != self.id]
@@ -176,17 +189,34 @@ class Audit:
             plan_sha256=self.plan_sha256, data_sha256=self.data_sha256, generator_sha256=self.generator_sha256,
             harness_version=__version__, environment=environment, supersedes=previous[-1] if previous else None,
         )]  # fmt: skip
-        self.store.append(self.id, [*rows, *_components(self.parts)])
+        self.store.append(self.id, [*rows, *components])
 
     def _first_lock(self) -> Mapping[str, Any] | None:
-        """Return what was locked first under this name, None where that is this very plan."""
+        """Return what was locked first under this name and what was changed since, None where nothing was."""
         first = self.store.first_lock(self.file.spec.audit)
         if first is None:
             return None
         row = self.store.rows(AuditRow, first[0])[0]
-        if row.plan_sha256 == self.plan_sha256:
-            return None
-        return {"purposes": row.spec["purposes"], "same_data": row.data_sha256 == self.data_sha256}
+        changed = changes(AuditSpec.model_validate(row.spec).plan(), self.file.spec.plan())
+        locked = {(c.kind, c.name): c.identity_sha256 for c in reversed(self.store.rows(ComponentRow, first[0]))}
+        for part in self.parts.all():
+            known = locked.get((part.offer.kind, part.name))
+            if part.offer.kind != "generator" and known is not None and known != digest(part.identity) and part.name not in changed:
+                changed.append(f"version or files of {part.name}")
+        same = row.plan_sha256 == self.plan_sha256 and not changed
+        return None if same else {"purposes": row.spec["purposes"], "same_data": row.data_sha256 == self.data_sha256, "changed": changed}
+
+    def _others(self) -> list[str]:
+        """Return earlier audits of this generator on these data under other names."""
+        rows = {i: self.store.rows(AuditRow, i)[0] for i in self.store.audits()}
+        mine = rows.get(self.id)
+        return [
+            i
+            for i, row in rows.items()
+            if row.name != self.file.spec.audit
+            and (row.data_sha256, row.generator_sha256) == (self.data_sha256, self.generator_sha256)
+            and (mine is None or row.started_at < mine.started_at)
+        ]
 
     def _plan_and_do(self, made: Plan, cells: Mapping[str, Cell]) -> None:
         """Store the plan where it is new, then do every cell that has no row yet."""
@@ -205,7 +235,7 @@ class Audit:
         # What is about to be computed makes an earlier dossier out of date, also if this attempt is killed.
         self.dossier.unlink(missing_ok=True)
         journal = _Journal(self.store, self.id, done)
-        make = partial(make_bench, self.file.path, self.settings.cache, self.salt, self.settings.device)
+        make = partial(make_bench, self.file, self.settings.cache, self.salt, self.settings.device)
         pool = Pool(self.settings.workers, make, lambda: self.bench)
         try:
             self._do(todo, len(cells), len(set(cells) & done), journal, pool)
@@ -234,8 +264,7 @@ class Audit:
             ready = [c for c in waiting.values() if all(n not in todo or n in results for n in c.needs)]
             for cell in ready:
                 known = self.cache.load(cell.key)
-                # A failure in the cache was another audit's; here it gets its own chance.
-                if known is not None and (known.status != "failed" or cell.key in journal.known):
+                if known is not None and (cell.key in journal.known or reusable(cell, known)):
                     results[cell.key] = known
                     journal.add(cell, known)
                     del waiting[cell.key]
@@ -263,10 +292,28 @@ class Audit:
         return ""
 
 
-def make_bench(path: Path, cache: Path, salt: bytes, device: str) -> Bench:
-    """Return the bench of a worker process, which reads `model.yaml` and finds the plugins for itself."""
-    file = specfile.read(path)
+def make_bench(file: SpecFile, cache: Path, salt: bytes, device: str) -> Bench:
+    """Return the bench of a worker process, which finds the plugins for itself; model.yaml is the one that was locked."""
     return Bench(file, assemble(file, Host.discover()), Cache(cache), salt, device)
+
+
+def reusable(cell: Cell, known: Result) -> bool:
+    """Return whether another audit's result may stand for a cell: not a failure, nor what only follows from one."""
+    return known.status != "failed" and not known.blocked and not cell.tolerant
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the places where a plan differs from an earlier one, purposes aside; a component more is no change."""
+    places = []
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if key == "purposes" or old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            places += [f"{key}.{place}" for place in changes(old, new)]
+        elif not (isinstance(old, list) and isinstance(new, list) and key in ADDITIVE and all(item in new for item in old)):
+            places.append(key)
+    return places
 
 
 class _Journal:
@@ -322,9 +369,12 @@ def _components(parts: Parts) -> Iterator[ComponentRow]:
         for name in ("failure_mode", "full_severity"):
             if hasattr(part.component, name):
                 promises[name] = str(getattr(part.component, name))
-        options = part.component.model_dump(mode="json") | part.options
+        fields = type(part.component).model_fields
+        defaults = {name: str(info.default) for name, info in fields.items() if isinstance(info.default, Path)}
+        options = part.component.model_dump(mode="json") | defaults | part.options
         yield ComponentRow(
             kind=part.offer.kind, name=part.name, options=options, distribution=part.offer.distribution, version=part.offer.version,
+            identity_sha256=digest(part.identity),
             description=type(part.component).summary(), promises=promises,
         )  # fmt: skip
 

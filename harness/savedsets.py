@@ -73,7 +73,8 @@ def save(images: ImageSet, folder: Path) -> None:
             np.save(part / f"group_{k}.npy", values.astype(str) if values.dtype == object else values, allow_pickle=False)
         facts = {
             "ids": images.ids, "spacing_mm": images.spacing_mm, "patients": images.patients, "sources": images.sources,
-            "origin": images.origin, "groups": None if images.groups is None else list(images.groups),
+            "origin": images.origin, "cut_from": images.cut_from,
+            "groups": None if images.groups is None else list(images.groups),
         }  # fmt: skip
         (part / "facts.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
         if folder.exists():

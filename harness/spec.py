@@ -164,7 +164,7 @@ class Tasks(Model):
 
 
 class ScaleSpec(Scale):
-    """A scale; a bare name is a nominal scale whose categories are those of the ratings."""
+    """A scale; a bare name is a nominal scale whose categories are those of the ratings. An ordinal one declares them in order."""
 
     level: Literal["nominal", "ordinal", "interval", "text"] = "nominal"
 
@@ -172,6 +172,12 @@ class ScaleSpec(Scale):
     @classmethod
     def _short_form(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.level == "ordinal" and not self.categories:
+            raise ValueError(f"the ordinal scale {self.name} has no order: list its categories from the lowest to the highest")
+        return self
 
 
 class Ratings(Model):

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import io
 import resource
 import shutil
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from .bench import Bench
-from .cells import Cell, Result, full_disk
+from .cells import Cell, Result, disk_is_full, full_disk
 from .errors import HarnessError, NotComputable
 from .quantities import Record
 from .records import CellStatus
 
 OUTPUT_KEPT = 2000
-_NO_SPACE = 28
+_PR_SET_PDEATHSIG = 1
 _bench: Bench | None = None
 
 
 def start(make: Callable[[], Bench]) -> None:
-    """Prepare a worker process: its own bench, one thread, deaf to Ctrl-C, which is the parent's to handle."""
+    """Prepare a worker process: its own bench, deaf to Ctrl-C, which is the parent's to handle, and gone when the parent is."""
     global _bench
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # An exit, unlike a kill, lets a component end the programs that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     _bench = make()
 
 
@@ -69,7 +76,7 @@ def _attempt(bench: Bench, cell: Cell, function: Callable[..., object], workspac
     status: CellStatus = "ok"
     reason = ""
     if blocked and not cell.tolerant:
-        return Result("not_computable", reason=blocked)
+        return Result("not_computable", reason=blocked, blocked=True)
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             rows = tuple(function(bench, cell, workspace))  # type: ignore[arg-type]
@@ -78,7 +85,7 @@ def _attempt(bench: Bench, cell: Cell, function: Callable[..., object], workspac
     except HarnessError as error:
         status, reason = "failed", " ".join(line.strip() for line in error.lines())
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == _NO_SPACE:
+        if isinstance(error, OSError) and disk_is_full(error, bench.cache.root):
             raise
         status, reason = "failed", _reason(error)
         printed.write(traceback.format_exc())
@@ -87,7 +94,7 @@ def _attempt(bench: Bench, cell: Cell, function: Callable[..., object], workspac
 
 
 def _with_rows(result: Result, rows: tuple[Record, ...]) -> Result:
-    return Result(result.status, rows, result.reason, result.seconds, result.peak_mb, result.output)
+    return replace(result, rows=rows)
 
 
 def _reason(error: Exception) -> str:

@@ -57,6 +57,7 @@ CREATE TABLE components (
     options JSON NOT NULL,
     distribution VARCHAR NOT NULL,
     version VARCHAR NOT NULL,
+    identity_sha256 VARCHAR NOT NULL,
     description VARCHAR NOT NULL,
     promises JSON NOT NULL
 );
@@ -67,6 +68,7 @@ COMMENT ON COLUMN components.name IS 'Name of the component, as in model.yaml.';
 COMMENT ON COLUMN components.options IS 'Options of the component, defaults filled in, as an object.';
 COMMENT ON COLUMN components.distribution IS 'Installed distribution that offers the component, with its version.';
 COMMENT ON COLUMN components.version IS 'Version that the component states about itself; part of every cell key.';
+COMMENT ON COLUMN components.identity_sha256 IS 'SHA-256 in hex of name, version, options and the bytes of the files it reads; a later row of one kind and name is a later state.';
 COMMENT ON COLUMN components.description IS 'What the component is, one sentence; empty where it says nothing.';
 COMMENT ON COLUMN components.promises IS 'What the component declares: its quantities with units and directions, the failure modes it sees and is blind to.';
 

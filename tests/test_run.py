@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from rows import everything
@@ -288,3 +290,92 @@ def test_images_are_never_lent_writable(project: Project) -> None:
 
     assert not images.images.flags.writeable
     assert isinstance(images.images, np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"seed": 8}, "seed"),
+        ({"samples": 50}, "samples"),
+        ({"data": MODEL["data"] | {"window": [0, 200]}}, "data.window"),
+        ({"metrics": ["frechet", "manifold", {"memorisation": {"false_positive_rate": 1e-9}}]}, "metrics"),
+        ({"perturbations": [{"gaussian_noise": {"doses": [0.9], "dose_of_concern": 0.9}}]}, "perturbations"),
+        ({"qualification": {"replicates": 7, "null_splits": 24, "fault_seeds": 1}}, "qualification.replicates"),
+    ],
+)
+def test_anything_changed_after_the_lock_makes_every_criterion_post_hoc(project: Project, change: dict[str, Any], place: str) -> None:
+    """Options, doses, seeds and data rules are as much part of the plan as bounds; the deviation names what was changed."""
+    project.write()
+    project.audit().lock()
+    project.write(**change)
+    audit_id = project.audit().run()
+    store = Store(project.folder / "results.duckdb")
+
+    assert {c.status for c in store.current(CriterionRow, audit_id)} == {"post_hoc"}
+    assert any(place in f.text and f.severity == "adverse" for f in store.current(FindingRow, audit_id) if f.kind == "deviation")
+
+
+def test_a_component_more_is_no_change_of_the_plan(project: Project) -> None:
+    """A metric that is added for a look changes no criterion's standing."""
+    project.write(perturbations=None)
+    project.audit().lock()
+    project.write(perturbations=None, metrics=[*MODEL["metrics"], "kernel"])
+    audit_id = project.audit().run()
+
+    assert "post_hoc" not in {c.status for c in Store(project.folder / "results.duckdb").current(CriterionRow, audit_id)}
+
+
+def test_another_name_does_not_hide_an_earlier_audit(project: Project) -> None:
+    """The same generator on the same data under a new name: a finding names the audit that came first."""
+    project.write(perturbations=None)
+    first = project.audit().run()
+    project.write(perturbations=None, audit="fresh")
+    second = project.audit().run()
+    store = Store(project.folder / "results.duckdb")
+
+    assert [first in f.text for f in store.current(FindingRow, second) if f.kind == "other_audits"] == [True]
+    assert not [f for f in store.current(FindingRow, first) if f.kind == "other_audits"]
+
+
+def test_a_failure_does_not_outlive_its_cause(project: Project) -> None:
+    """Once a metric works, an audit under another plan measures it although the cache holds its failure."""
+    broken = {"on": True}
+
+    def measure(self: Any, comparison: Comparison, context: Context) -> dict[str, float]:
+        if broken["on"]:
+            raise RuntimeError("no weights")
+        return {"level": 1.0}
+
+    host = host_with(metric(measure))
+    project.write(metrics=["odd", "memorisation"], perturbations=None)
+    project.audit(host).run()
+    broken["on"] = False
+    purposes = copy.deepcopy(MODEL["purposes"])
+    purposes["augment"]["context_of_use"] = "other words"
+    project.write(metrics=["odd", "memorisation"], perturbations=None, purposes=purposes)
+    audit_id = project.audit(host).run()
+
+    assert [r.status for r in Store(project.folder / "results.duckdb").current(ScoreRow, audit_id, component="odd")] == ["ok"]
+
+
+def test_a_deleted_cache_changes_no_row(project: Project) -> None:
+    """Without its cache a finished audit is still finished."""
+    project.write(perturbations=None)
+    project.audit().run()
+    before = everything(project.folder / "results.duckdb")
+    shutil.rmtree(project.folder / "cache")
+    project.audit().run()
+
+    assert everything(project.folder / "results.duckdb") == before
+
+
+def test_an_altered_ledger_is_refused(project: Project) -> None:
+    """A row that was changed by hand breaks the chain, and no audit goes on in such a file."""
+    project.write(perturbations=None)
+    project.audit().lock()
+    connection = duckdb.connect(str(project.folder / "results.duckdb"))
+    connection.execute("update ledger set event = 'started'")
+    connection.close()
+
+    with pytest.raises(HarnessError, match="the ledger was altered"):
+        project.audit().run()

@@ -84,13 +84,12 @@ def embed(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
 
 
 def embed_planted(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
-    """Plant a defect and store the features of what comes out, with the patient of every row."""
+    """Plant a defect and store the features of what comes out."""
     arguments = cell.arguments
     part = bench.parts.perturbations[arguments["perturbation"]]
     assert isinstance(part.component, Perturbation)
     images = planted(bench, arguments["data"], part, arguments["dose"], arguments["fault"], folder)
     _store(bench, cell, folder, images)
-    np.save(folder / "units.npy", images.units)
     yield from ()
 
 

@@ -26,15 +26,23 @@ __all__ = ["Evidence", "Judgement", "Lock", "judge"]
 
 _CLAIM_WORDS: Mapping[ClaimStatus, str] = {"adequate": "supported", "insufficient": "undecided", "inadequate": "not supported"}
 _ONE_RUN = "The run-to-run variation of the generator is not covered: all synthetic images come from one sampling run."
-_OTHER_DATA = "the data are not those of the first lock"
 
 
 @dataclass(frozen=True)
 class Lock:
-    """The purposes of the first plan that was locked under the audit's name, and whether the data are still those."""
+    """The purposes of the first plan that was locked under the audit's name; whether the data are still those; what else of the
+    plan was changed since, by its place in model.yaml.
+    """
 
     purposes: Mapping[str, Purpose]
     same_data: bool
+    changed: tuple[str, ...] = ()
+
+    @property
+    def broken(self) -> str:
+        """Say what makes every criterion post hoc, or nothing."""
+        what = [*(["the data"] if not self.same_data else []), *self.changed]
+        return f"changed after the plan was locked: {', '.join(what)}" if what else ""
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,8 @@ def judge(purposes: Mapping[str, Purpose], evidence: Evidence, lock: Lock | None
     findings: list[FindingRow] = []
     if signature:
         findings.append(FindingRow(cell=cell, severity="adverse", kind="memorisation", text=signature))
-    if lock is not None and not lock.same_data:
-        findings.append(_deviation(cell, "major", f"{_OTHER_DATA}; every criterion is post hoc", ""))
+    if lock is not None and lock.broken:
+        findings.append(_deviation(cell, "major", f"{lock.broken}; every criterion is post hoc", ""))
     if lock is not None:
         dropped = sorted(set(lock.purposes) - set(purposes))
         findings += [_deviation(cell, "major", "the purpose was dropped after the plan was locked", name) for name in dropped]
@@ -76,7 +84,7 @@ class _Bench:
     def __init__(self, name: str, purpose: Purpose, evidence: Evidence, lock: Lock | None, signature: str, cell: str) -> None:
         self.name, self.purpose, self.evidence, self.signature, self.cell = name, purpose, evidence, signature, cell
         self.by_id = {c.id: c for c in purpose.criteria}
-        self.other_data = lock is not None and not lock.same_data
+        self.broken = lock.broken if lock is not None else ""
         self.changes: tuple[Change, ...] = changes(lock.purposes.get(name), purpose) if lock is not None else ()
         self.done: dict[str, tuple[CriterionRow, ...]] = {}
 
@@ -124,7 +132,7 @@ class _Bench:
         failed: dict[CriterionStatus, str] = {
             "missing": part.missing,
             "invalid": f"the test data are not independent: {breach.text.rstrip('.')}" if breach else "",
-            "post_hoc": _OTHER_DATA if self.other_data else post_hoc,
+            "post_hoc": self.broken or post_hoc,
             "unqualified": self._unqualified(criterion, part.extractor),
             "insufficient_n": self._too_few(criterion, part),
         }
@@ -215,7 +223,7 @@ class _Bench:
 
     def _level(self) -> DeviationLevel:
         levels = {c.level for c in self.changes}
-        return "major" if self.other_data or "major" in levels else "minor" if levels else "none"
+        return "major" if self.broken or "major" in levels else "minor" if levels else "none"
 
     def verdict(self) -> VerdictRow:
         """Return the verdict with the rules in the order in which they were applied."""

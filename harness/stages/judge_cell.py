@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from ..spec import AuditSpec, Purpose
 from .judge import Lock, judge
 
 
-def cell(draft: Draft, spec: AuditSpec, lock: Mapping[str, Any] | None) -> str:
-    """Add the judge, after everything else. lock: purposes of the first lock and whether the data are still the same."""
+def cell(draft: Draft, spec: AuditSpec, lock: Mapping[str, Any] | None, others: Sequence[str]) -> str:
+    """Add the judge, after everything else. lock: what was locked first and what was changed since. others: earlier audits of
+    the same generator on the same data under other names.
+    """
     before = [key for key, other in draft.cells.items() if other.stage != "extract"]
     purposes = {name: purpose.model_dump(mode="json") for name, purpose in spec.purposes.items()}
-    arguments = {"cells": before, "purposes": purposes, "lock": lock}
+    arguments = {"cells": before, "purposes": purposes, "lock": lock, "others": list(others)}
     return draft.add("judge", "verdicts", "judge every criterion", "judge_cell.run", arguments, None, before, 1)
 
 
@@ -45,8 +47,14 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     )  # fmt: skip
     lock = None
     if locked is not None:
-        lock = Lock({name: Purpose.model_validate(body) for name, body in locked["purposes"].items()}, locked["same_data"])
-    judgement = judge(bench.file.spec.purposes, evidence, lock, cell.key)
+        first = {name: Purpose.model_validate(body) for name, body in locked["purposes"].items()}
+        lock = Lock(first, locked["same_data"], tuple(locked["changed"]))
+    # The purposes of the plan, not of a file that may have been edited while the audit ran.
+    purposes = {name: Purpose.model_validate(body) for name, body in cell.arguments["purposes"].items()}
+    judgement = judge(purposes, evidence, lock, cell.key)
+    if cell.arguments["others"]:
+        text = f"The same generator was audited on the same data before, under other names: {', '.join(cell.arguments['others'])}."
+        yield FindingRow(cell=cell.key, severity="warning", kind="other_audits", text=text)
     yield from judgement.criteria
     yield from judgement.verdicts
     yield from judgement.findings

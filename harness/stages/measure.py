@@ -1,14 +1,14 @@
 """Measures every metric on the synthetic images: value, interval, and the floor of real against real.
 
 The estimand is the expected value at this number of images. The interval is the value +- t * SD over half-samples (real images by
-patient, synthetic ones by image), exact binomial where the quantity is a share of independent images. The floor is the same metric
-on two patient-disjoint parts of the training set; `value_at_floor_n` is the synthetic arm measured at the floor's sizes, and that
-pair is what a criterion judges when the quantity depends on the number of images.
+patient, synthetic ones by `units`), exact binomial where the quantity is a share of independent images; few patients give none. The
+floor is the same metric on two patient-disjoint parts of the training set; `value_at_floor_n` is the synthetic arm measured at the
+floor's sizes, and that pair is what a criterion judges when the quantity depends on the number of images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,20 +96,23 @@ def _measure(bench: Bench, cell: Cell, comparison: Comparison, stratum: str, fol
         return Context(derive(bench.seed, part.name, part.offer.version, "measure", *words), folder, bench.device)
 
     values = ask(metric, comparison, context())
+    n, counts = comparison.n("synthetic"), _units(comparison)
+    independent, few = counts["synthetic"] == n, _few(counts, ("train", "test"))
     free, held, why = _halves(bench, metric, comparison, size["half_samples"], context)
     floor, at_floor, n_floor, why_floor = _floor(bench, metric, comparison, size["floor_splits"], context)
-    units = min(len(np.unique(getattr(comparison, role).units)) for role in ("train", "test"))
     for quantity in metric.quantities:
         value = values[quantity.name]
         spread = held if quantity.fixed_train else free
-        n = comparison.n("synthetic")
+        units = counts["synthetic"] if quantity.fixed_train else min(counts.values())
         row: dict[str, Any] = {"value": value, "judged_value": value, "judged_n": n, "n": n}
         interval: Interval | None = None
-        if quantity.proportion:
+        if quantity.proportion and independent and not few:
             interval = binomial_interval(round(value * n), n)
         elif spread:
             interval = half_sample_interval(value, np.array(spread[quantity.name]), quantity.low, quantity.high, units)
-        row |= {"ci_method": f"no interval: {why}"} if interval is None else _columns(interval)
+        row |= {"ci_method": f"no interval: {few or why}"} if interval is None else _columns(interval)
+        if quantity.proportion and not independent:
+            row["ci_method"] += f"; not binomial: {n} synthetic images of {counts['synthetic']} files"
         if floor:
             found = np.array(floor[quantity.name])
             reach = float(stats.t.ppf(0.975, len(found) - 1) * found.std(ddof=1) * np.sqrt(1 + 1 / len(found)))
@@ -142,15 +145,15 @@ def _halves(bench: Bench, metric: Metric, comparison: Comparison, count: int, co
     """Return the values of half-samples: all arms resampled, and with the training set held fixed; or why there are none."""
     free: dict[str, list[float]] = {}
     held: dict[str, list[float]] = {}
-    for role in ("train", "test"):
-        units = len(np.unique(getattr(comparison, role).units))
-        if units < LEAST_UNITS:
-            return {}, {}, f"{units} {role} patients, at least {LEAST_UNITS} are needed to resample by patient"
-    wanted = {q.fixed_train for q in metric.quantities if not q.proportion}
+    counts = _units(comparison)
+    few = _few(counts, ROLES)
+    if few:
+        return {}, {}, few
+    independent = counts["synthetic"] == comparison.n("synthetic")
+    wanted = {q.fixed_train for q in metric.quantities if not (q.proportion and independent)}
     for repeat in range(count):
         rng = np.random.default_rng(derive(bench.seed, "half-sample", repeat))
-        rows = {role: half_sample_rows(getattr(comparison, role).units, rng) for role in ("train", "test")}
-        rows["synthetic"] = half_sample_rows(np.arange(comparison.n("synthetic")), rng)
+        rows = {role: half_sample_rows(getattr(comparison, role).units, rng) for role in ROLES}
         for fixed, into in ((False, free), (True, held)):
             if fixed not in wanted:
                 continue
@@ -179,13 +182,27 @@ def _floor(bench: Bench, metric: Metric, comparison: Comparison, count: int, con
             anchor, probe = halves(comparison.train.units, derive(bench.seed, "floor", repeat))
             rng = np.random.default_rng(derive(bench.seed, "floor draw", repeat))
             probe = probe[draw(comparison.train.units[probe], n, rng)]
-            drawn = np.sort(rng.choice(comparison.n("synthetic"), n, replace=False))
+            drawn = draw(comparison.synthetic.units, n, rng)
             for source, rows, into in ((real, probe, floor), (comparison, drawn, at_floor)):
                 for name, value in ask(metric, source.take(train=anchor, synthetic=rows), context("floor", repeat)).items():
                     into.setdefault(name, []).append(value)
     except NotComputable as error:
         return {}, {}, 0, f"no floor: {error}"
     return floor, at_floor, n, ""
+
+
+def _units(comparison: Comparison) -> dict[str, int]:
+    """Return how many independent units each side has: patients, files, or images on their own."""
+    return {role: len(np.unique(getattr(comparison, role).units)) for role in ROLES}
+
+
+def _few(counts: Mapping[str, int], roles: Iterable[str]) -> str:
+    """Return which of these sides has too few units for any interval, or nothing."""
+    for role in roles:
+        if counts[role] < LEAST_UNITS:
+            what = "independent synthetic images" if role == "synthetic" else f"{role} patients"
+            return f"{counts[role]} {what}, at least {LEAST_UNITS} are needed for an interval"
+    return ""
 
 
 def _columns(interval: Interval) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Finds out which metric notices which defect on the user's own real images, before any of them is believed.
 
 Real training images are split by patient into an anchor, which plays the training set, and a probe, which plays the synthetic
-one. Null splits are fresh random splits without a defect; replicates draw half of a planted probe. Both see the same number of
-images. Replicates at one dose share one or a few planted probes (the fault seeds), so their spread is conditional on these.
+one. Null splits are fresh random splits without a defect; replicates draw at most half of a planted probe, lest they be the same
+images again. Both see the same number of images. Replicates at one dose share one or a few planted probes (the fault seeds), so
+their spread is conditional on these.
 """
 
 from __future__ import annotations
@@ -73,9 +74,9 @@ def battery(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     faults = range(size["fault_seeds"])
     splits = [halves(real.units, split_seed(bench, fault)) for fault in faults]
     pools = {(dose, fault): _planted(bench, arguments, defect, dose, fault, folder) for dose in defect.component.doses for fault in faults}
-    n = min([*(len(probe) // 2 for _, probe in splits), *(len(pool) for pool in pools.values())])
+    n = min(len(pool) // 2 for pool in (*(probe for _, probe in splits), *pools.values()))
     if n < LEAST_IMAGES:
-        raise NotComputable(f"needs at least {LEAST_IMAGES} images in a resampled probe, got {n}")
+        raise NotComputable(f"needs at least {LEAST_IMAGES} images in a replicate, which is half of the smallest planted probe; got {n}")
 
     def context(*words: Any) -> Context:
         return Context(derive(bench.seed, part.name, part.offer.version, "qualify", *words), folder, bench.device)

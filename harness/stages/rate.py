@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from .. import datasets
 from ..bench import Bench
 from ..catalogue import pseudonym
 from ..cells import Cell, Draft, derive
-from ..checks import Parts
+from ..checks import LLM_STATISTICS, STATISTICS, Parts
 from ..components import LLMCheck, RatingImporter
 from ..errors import HarnessError, NotComputable, Problem
 from ..quantities import Rating, Record, Scale
@@ -111,14 +112,18 @@ def ask(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
 def agree(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     """Yield the agreement statistics of one scale, with intervals over items; the raters are taken as given."""
     scale = Scale.model_validate(cell.arguments["scale"])
-    rows = [r for r in _ratings(bench, cell.arguments["ratings"]) if r.scale == scale.name and r.status == "ok"]
+    asked = [r for r in _ratings(bench, cell.arguments["ratings"]) if r.scale == scale.name]
+    rows = [r for r in asked if r.status == "ok"]
     if not rows:
         raise NotComputable(f"no usable rating on the scale {scale.name}")
     rng_seed = derive(bench.seed, "agreement", scale.name)
     experts = [r for r in rows if r.rater_kind == "expert"]
+    models = {model: [r for r in asked if r.rater == model] for model in sorted({r.rater for r in asked if r.rater_kind == "llm"})}
     if scale.level == "interval":
         if experts:
             yield from _interval_scale(cell, scale, experts, rng_seed)
+        for model, replies in models.items():
+            yield from _no_majority(cell, scale, model, replies)
         return
     categories = scale.categories or tuple(sorted({_word(r) for r in rows}))
     if not scale.categories:
@@ -126,48 +131,72 @@ def agree(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         text += "; chance-corrected statistics depend on the declared ones."
         yield FindingRow(cell=cell.key, severity="note", kind="undeclared_categories", text=text)
     codes, items, raters = _table(experts, categories)
-    level: Literal["nominal", "ordinal"] = "ordinal" if scale.level == "ordinal" else "nominal"
+    battery = agreement.BATTERIES["ordinal" if scale.level == "ordinal" else "nominal"]
     q = len(categories)
-    statistics: dict[str, Callable[[np.ndarray], agreement.Agreement]] = {
-        "percent_agreement": lambda c: agreement.percent_agreement(c, q),
-        "fleiss_kappa": lambda c: agreement.fleiss_kappa(c, q),
-        "krippendorff_alpha": lambda c: agreement.krippendorff_alpha(c, q, level),
-        "gwet_ac1": lambda c: agreement.gwet_ac(c, q),
-    }
     if len(items):
-        for name, statistic in statistics.items():
+        for name in STATISTICS:
+            statistic = partial(_on, battery[name], q)
             yield _reliability(cell, scale.name, "experts", name, statistic, codes, len(raters), rng_seed)
     majority = dict(zip(items, majority_vote(codes, q).codes, strict=True)) if len(items) else {}
-    for model in sorted({r.rater for r in rows if r.rater_kind == "llm"}):
-        answers = {r.item: categories.index(_word(r)) for r in rows if r.rater == model and _word(r) in categories}
-        both = sorted(item for item in answers if majority.get(item, -1) >= 0)
-        table = np.array([[majority[item], answers[item]] for item in both], dtype=np.int64).reshape(-1, 2)
-        for name, against in (("percent_agreement", partial(agreement.percent_agreement, categories=q)),
-                              ("cohen_kappa", partial(agreement.cohen_kappa, categories=q))):  # fmt: skip
-            yield _reliability(cell, scale.name, f"llm {model} against expert majority", name, against, table, 2, rng_seed)
+    for model, replies in models.items():
+        yield from _against_majority(cell, scale.name, model, replies, majority, categories, rng_seed)
+
+
+def _on(statistic: agreement.Coefficient, categories: int, codes: np.ndarray) -> agreement.Agreement:
+    return statistic(codes, categories)
+
+
+def _against_majority(cell: Cell, scale: str, model: str, replies: list[RatingRow], majority: dict[str, int],
+                      categories: tuple[str, ...], seed: int) -> Iterator[ReliabilityRow]:  # fmt: skip
+    """Compare a model's first reply with the majority; no answer is a category of its own, on which no majority ever agrees."""
+    none = len(categories)
+    first = {r.item: r for r in _last_to_first(replies) if majority.get(r.item, agreement.MISSING) >= 0}
+    answers = {item: categories.index(_word(r)) if r.status == "ok" else none for item, r in first.items()}
+    table = np.array([[majority[item], answers[item]] for item in sorted(answers)], dtype=np.int64).reshape(-1, 2)
+    silent = sum(answer == none for answer in answers.values())
+    note = f"{silent} of {len(table)} items were not answered, which counts as disagreement" if silent else ""
+    coefficients: dict[str, agreement.Coefficient] = {
+        "percent_agreement": agreement.percent_agreement,
+        "cohen_kappa": agreement.cohen_kappa,
+    }
+    for name in LLM_STATISTICS:
+        statistic = partial(_on, coefficients[name], none + 1)
+        yield _reliability(cell, scale, _subset(model), name, statistic, table, 2, seed, note)
+
+
+def _no_majority(cell: Cell, scale: Scale, model: str, replies: list[RatingRow]) -> Iterator[ReliabilityRow]:
+    reason = f"{scale.name} is an interval scale: numbers have no majority that a model could agree with"
+    for name in LLM_STATISTICS:
+        yield ReliabilityRow(cell=cell.key, scale=scale.name, subset=_subset(model), statistic=name, value=None,
+                             n_items=len({r.item for r in replies}), n_raters=2, status="not_computable", reason=reason)  # fmt: skip
+
+
+def _subset(model: str) -> str:
+    return f"llm {model} against expert majority"
 
 
 def _interval_scale(cell: Cell, scale: Scale, experts: list[RatingRow], seed: int) -> Iterator[Record]:
     items, raters = sorted({r.item for r in experts}), sorted({r.rater for r in experts})
     values = np.full((len(items), len(raters)), np.nan)
-    for row in experts:
+    for row in _last_to_first(experts):
         values[items.index(row.item), raters.index(row.rater)] = np.nan if row.value is None else row.value
     yield _reliability(cell, scale.name, "experts", "krippendorff_alpha", lambda v: agreement.krippendorff_alpha(v, None, "interval"),
                        values, len(raters), seed)  # fmt: skip
 
 
 def _reliability(cell: Cell, scale: str, subset: str, name: str, statistic: Callable[[np.ndarray], agreement.Agreement],
-                 table: np.ndarray, raters: int, seed: int) -> ReliabilityRow:  # fmt: skip
+                 table: np.ndarray, raters: int, seed: int, said: str = "") -> ReliabilityRow:  # fmt: skip
     base: dict[str, Any] = {"cell": cell.key, "scale": scale, "subset": subset, "statistic": name, "n_items": len(table),
                             "n_raters": raters, "seed": seed}  # fmt: skip
     found = statistic(table)
     if found.value is None:
-        return ReliabilityRow(**base, value=None, status=found.status, reason=found.reason)
+        return ReliabilityRow(**base, value=None, status=found.status, reason="; ".join(n for n in (found.reason, said) if n))
     low = 0.0 if name in agreement.FROM_ZERO else -1.0
     answer = agreement.agreement_interval(statistic, table, np.random.default_rng(seed), low)
     notes = [
         answer.note,
         found.reason,
+        said,
         f"fewer than {FEW_ITEMS} items: the interval is optimistic" if len(table) < FEW_ITEMS else "",
     ]
     note = "; ".join(n for n in notes if n)
@@ -185,9 +214,19 @@ def _table(rows: list[RatingRow], categories: tuple[str, ...]) -> tuple[np.ndarr
     items, raters = sorted({r.item for r in rows}), sorted({r.rater for r in rows})
     codes = np.full((len(items), len(raters)), agreement.MISSING)
     place = {item: i for i, item in enumerate(items)}
-    for row in sorted(rows, key=lambda r: r.occasion, reverse=True):
+    for row in _last_to_first(rows):
         codes[place[row.item], raters.index(row.rater)] = categories.index(_word(row))
     return codes, items, raters
+
+
+def _last_to_first(rows: Iterable[RatingRow]) -> list[RatingRow]:
+    """Return the rows by falling occasion, numbers within a name counted as numbers, so that the first overwrites the others."""
+
+    def natural(row: RatingRow) -> list[tuple[bool, int, str]]:
+        words = (word for word in re.split(r"([0-9]+)", row.occasion) if word)
+        return [(False, int(word), "") if word.isdecimal() else (True, 0, word) for word in words]
+
+    return sorted(rows, key=natural, reverse=True)
 
 
 def _word(row: RatingRow) -> str:
@@ -241,6 +280,6 @@ def _rows(cell: Cell, ratings: Iterable[Rating], declared: list[Any]) -> Iterato
 def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:
     """Say for a scale without ratings that its agreement is not known; importers say it in their cell."""
     if cell.component == "agreement":
-        for name in ("percent_agreement", "fleiss_kappa", "krippendorff_alpha", "gwet_ac1"):
+        for name in STATISTICS:
             yield ReliabilityRow(cell=cell.key, scale=cell.arguments["scale"]["name"], subset="experts", statistic=name, value=None,
                                  n_items=0, n_raters=0, status=status, reason=reason)  # fmt: skip

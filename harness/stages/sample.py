@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,28 +16,30 @@ from ..cells import Cell, Draft, derive
 from ..checks import Part
 from ..components import Generator
 from ..errors import InputError, NotComputable
-from ..host import resolve
 from ..images import ImageSet, Request
 from ..pictures import gallery
 from ..quantities import Record
 from ..records import CellStatus, FindingRow, ImageSetRow
-from ..spec import DataSpec, Layout, digest
+from ..spec import Attribute, DataSpec, Layout, digest
 
 REAL = ("train", "validation", "test")
 SHOWN = 24
 NAMES = "names.json"
+FINGERPRINTS = "fingerprints.json"
+Severity = Literal["note", "warning", "adverse", "breach"]
 OVERLAPS = {"patients": "patient_overlap", "pixels": "pixel_overlap"}
 
 
 def folders(data: DataSpec, base: Path) -> dict[str, Path]:
     """Return the folder of each real arm that `model.yaml` names."""
     named = {"train": data.train, "test": data.test, "validation": data.validation}
-    return {role: resolve(text, base) for role, text in named.items() if text is not None}
+    return {role: datasets.located(text, base, f"data.{role}") for role, text in named.items() if text is not None}
 
 
 def data_cell(draft: Draft, data: DataSpec, base: Path, salt: bytes) -> str:
     """Add the cell that reads the real images; its key covers their bytes, not where they lie."""
-    files = {role: datasets.digest_files(folder, datasets.anchored(data, base)) for role, folder in folders(data, base).items()}
+    layout = datasets.anchored(data, base)
+    files = {role: datasets.digest_files(folder, layout) for role, folder in folders(data, base).items()}
     rules = data.model_dump(mode="json", exclude={"train", "test", "validation"})
     arguments = {"files": files, "rules": digest(rules), "salt": digest(salt.hex())}
     return draft.add("sample", "data", "read the real images", "sample.read", arguments, None, seconds=5)
@@ -55,24 +58,28 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     arms = folders(data, base)
     preprocessing = datasets.fit_preprocessing(data.model_copy(update={"train": str(arms["train"])}), base, bench.salt)
     (folder / "preprocessing.json").write_text(preprocessing.to_json(), encoding="utf-8")
-    sets: dict[str, ImageSet] = {}
+    sets: dict[str, datasets.Loaded] = {}
     names: dict[str, str] = {}
     for role, path in arms.items():
         loaded = datasets.load(
             data, path, data, preprocessing, role=role, salt=bench.salt, seed=derive(bench.seed, "patches", role), origin="real"
         )
-        sets[role] = loaded.images
+        sets[role] = loaded
         names |= loaded.names
         yield from _notes(cell, role, loaded.notes)
-    for role in [r for r in sets if r != "train"]:
-        for overlap in datasets.overlaps(sets["train"], sets[role]):
-            yield FindingRow(cell=cell.key, severity="breach" if role == "test" else "warning", kind=OVERLAPS[overlap.kind],
-                             text=f"Train and {role} share {_counted(overlap)}.", evidence=", ".join(overlap.examples))  # fmt: skip
+    for one, other in [pair for pair in combinations(REAL, 2) if set(pair) <= set(sets)]:
+        for overlap in datasets.overlaps(sets[one], sets[other]):
+            severity: Severity = "breach" if (one, other) == ("train", "test") else "warning"
+            yield FindingRow(cell=cell.key, severity=severity, kind=OVERLAPS[overlap.kind], evidence=", ".join(overlap.examples),
+                             text=f"{one.capitalize()} and {other} share {_counted(overlap)}.")  # fmt: skip
     (folder / NAMES).write_text(json.dumps(names, sort_keys=True), encoding="utf-8")
-    for role, images in sets.items():
-        datasets.save(images, folder / role)
-        yield _row(cell, role, images, preprocessing)
-    yield from gallery(cell.key, "real", sets["train"], preprocessing.label_names, SHOWN, derive(bench.seed, "gallery", "real"))
+    whole = {role: loaded.fingerprints for role, loaded in sets.items()}
+    (folder / FINGERPRINTS).write_text(json.dumps(whole, sort_keys=True), encoding="utf-8")
+    for role, loaded in sets.items():
+        datasets.save(loaded.images, folder / role)
+        yield _row(cell, role, loaded.images, preprocessing)
+    shown = sets["train"].images
+    yield from gallery(cell.key, "real", shown, preprocessing.label_names, SHOWN, derive(bench.seed, "gallery", "real"))
 
 
 def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
@@ -91,16 +98,16 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         (bench.cache.folder(cell.arguments["data"]) / "preprocessing.json").read_text(encoding="utf-8")
     )
     if isinstance(answer, Path):
-        layout = spec.data.synthetic or Layout(files=spec.data.files, labels=spec.data.labels, masks=spec.data.masks)
+        layout = synthetic_layout(datasets.anchored(spec.data, bench.file.base), answer)
         loaded = datasets.load(
             spec.data, answer, layout, preprocessing, role="synthetic", salt=bench.salt,
             seed=derive(bench.seed, "patches", "synthetic"), origin="synthetic",
         )  # fmt: skip
-        synthetic = loaded.images
+        synthetic, prints = loaded.images, loaded.fingerprints
         (folder / NAMES).write_text(json.dumps(loaded.names, sort_keys=True), encoding="utf-8")
         yield from _notes(cell, "synthetic", loaded.notes)
     elif isinstance(answer, ImageSet):
-        synthetic = answer
+        synthetic, prints = answer, datasets.fingerprints(answer)
     else:
         raise InputError(f"the generator returned {type(answer).__name__}; it must return an ImageSet or the folder of its files")
     if synthetic.images.shape[1:] != train.images.shape[1:]:
@@ -113,14 +120,46 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     elif len(synthetic) < n:
         text = f"{n} synthetic images were asked for and {len(synthetic)} came back."
         yield FindingRow(cell=cell.key, severity="warning", kind="too_few_images", text=text)
-    for overlap in datasets.overlaps(train, synthetic):
-        if overlap.kind == "pixels":
-            yield FindingRow(cell=cell.key, severity="adverse", kind="identical_to_training", evidence=", ".join(overlap.examples),
-                             text=f"{overlap.count} of {len(synthetic)} synthetic images are identical, pixel by pixel, "
-                             "to a training image.")  # fmt: skip
+    yield from _identical(bench, cell, synthetic, prints)
     datasets.save(synthetic, folder / "synthetic")
     yield _row(cell, "synthetic", synthetic, preprocessing)
     yield from gallery(cell.key, "synthetic", synthetic, preprocessing.label_names, SHOWN, derive(bench.seed, "gallery", "synthetic"))
+
+
+def synthetic_layout(data: DataSpec, folder: Path) -> Layout:
+    """Return the layout of the generator's files: the declared one, or what of the real one can hold for files in this folder.
+
+    No table lists them and no header describes them, so rules that read either are left out; so is a folder of masks elsewhere.
+    """
+    if data.synthetic is not None:
+        return data.synthetic
+
+    def in_path(rule: Attribute | None) -> bool:
+        return rule is not None and rule.column is None and rule.header is None
+
+    masks = data.masks
+    if masks is not None and masks.folder is not None and (Path(masks.folder).is_absolute() or not (folder / masks.folder).is_dir()):
+        masks = None
+    groups = {name: rule for name, rule in data.groups.items() if in_path(rule)}
+    return Layout(files=data.files, labels=data.labels if in_path(data.labels) else None, groups=groups, masks=masks)
+
+
+def _identical(bench: Bench, cell: Cell, synthetic: ImageSet, prints: datasets.Fingerprints) -> Iterator[Record]:
+    """Say which synthetic images are real ones, whole images and patches alike."""
+    path = bench.cache.folder(cell.arguments["data"]) / FINGERPRINTS
+    stored: dict[str, list[list[str]]] = json.loads(path.read_text(encoding="utf-8"))
+    kept = {*synthetic.ids, *(synthetic.cut_from or ())}
+    made = datasets.Loaded(synthetic, fingerprints=tuple(pair for pair in prints if pair[0] in kept))
+    against: tuple[tuple[str, Severity, str], ...] = (("train", "adverse", "training"), ("test", "warning", "test"))
+    for role, severity, word in against:
+        real = bench.images(cell.arguments["data"], role)
+        known = tuple((name, print_) for name, print_ in stored[role])
+        known += datasets.fingerprints(real) if real.cut_from is not None else ()
+        for overlap in datasets.overlaps(datasets.Loaded(real, fingerprints=known), made):
+            if overlap.kind == "pixels":
+                text = f"{overlap.count} of {len(made.fingerprints)} synthetic images are identical, pixel by pixel, to a {word} image."
+                yield FindingRow(cell=cell.key, severity=severity, kind=f"identical_to_{word}", text=text,
+                                 evidence=", ".join(overlap.examples))  # fmt: skip
 
 
 def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:

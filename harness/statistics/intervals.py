@@ -57,8 +57,8 @@ def half_sample_interval(
 
     The standard deviation of a half-sample drawn without replacement is that of the full sample's error. The half-samples' own
     quantiles are not used: bias at n/2 would put the value outside its own interval. t has B - 1 degrees of freedom. `units`,
-    the smallest number of patients on a resampled side, keeps an interval of few patients honest: t then has at most units - 1,
-    and where it is odd the spread of the larger half is brought to that of an exact half.
+    the smallest number of units (patients, or images on their own) on a resampled side, keeps an interval of few honest: t then
+    has at most units - 1, and where it is odd the spread of the larger half is brought to that of an exact half.
     """
     replicates = _finite(replicates)
     if len(replicates) < 2:
@@ -68,7 +68,7 @@ def half_sample_interval(
         if units < MIN_UNITS:
             raise ValueError(f"an interval needs at least {MIN_UNITS} patients to resample, got {units}")
         half = math.ceil(units / 2)
-        spread, df, of = spread * math.sqrt(half / (units - half)), min(df, units - 1), f" of {units} patients"
+        spread, df, of = spread * math.sqrt(half / (units - half)), min(df, units - 1), f" of {units} units"
     return _around(value, spread, df, f"t x delete-half SD, {len(replicates)} half-samples{of}", low, high)
 
 
