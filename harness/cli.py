@@ -21,7 +21,7 @@ from .host import Host, Offer
 from .plan import STAGES
 from .progress import Live
 from .quantities import Rating
-from .records import CriterionRow, ImageSetRow, VerdictRow
+from .records import CellRow, CriterionRow, ImageSetRow, VerdictRow
 from .run import Audit, Settings, exit_code
 from .store import Store
 
@@ -74,11 +74,17 @@ def audit(
         pdf = attempt.dossier if fresh else _render(attempt.store, audit_id, attempt.dossier)
     verdicts = attempt.store.current(VerdictRow, audit_id)
     criteria = attempt.store.current(CriterionRow, audit_id)
+    width = max((len(row.criterion) for row in criteria), default=0)
     for verdict in verdicts:
         print(f"{verdict.purpose}: {WORDS[verdict.verdict]}. {verdict.reason}")
         for row in criteria:
             if row.purpose == verdict.purpose:
-                print(f"  {row.criterion:<6} {row.status.replace('_', ' '):<15}{'! ' if row.adverse else '  '}{row.reason}")
+                print(f"  {row.criterion:<{width}}  {row.status.replace('_', ' '):<15}{'! ' if row.adverse else '  '}{row.reason}")
+    failed = [cell for cell in attempt.store.current(CellRow, audit_id) if cell.status == "failed"]
+    for cell in failed[:5]:
+        print(f"failed   {cell.stage}, {cell.component}: {cell.reason}", file=sys.stderr)
+    if failed:
+        print(f"{len(failed)} cells failed; appendix A lists them, --retry-failed tries them again", file=sys.stderr)
     if fresh:
         print("nothing was left to compute; the dossier stands, and `harness report` draws it again with this attempt in its list")
     print(f'dossier  {pdf}\nresults  {attempt.store.path}   (harness sql "from adequacy" --store {attempt.store.path})')

@@ -476,7 +476,7 @@ COMMENT ON COLUMN criteria.n IS 'Units behind value (count, see unit); NULL wher
 COMMENT ON COLUMN criteria.n_min IS 'Units that the criterion demands (count, see unit); NULL where it demands none.';
 COMMENT ON COLUMN criteria.unit IS 'Unit of analysis that n and n_min count: patient or image.';
 COMMENT ON COLUMN criteria.status IS 'met, not_met, inconclusive (the interval straddles the threshold), missing, invalid, post_hoc (not in the locked plan), unqualified (the quantity does not notice the defects it must) or insufficient_n.';
-COMMENT ON COLUMN criteria.adverse IS 'Whether the evidence speaks against the claim.';
+COMMENT ON COLUMN criteria.adverse IS 'Whether the value fails the bound although the status is one in which it cannot decide; always false where the status is not_met.';
 COMMENT ON COLUMN criteria.reason IS 'What decided the status, in words.';
 
 CREATE TABLE verdicts (
@@ -778,7 +778,7 @@ COMMENT ON COLUMN adequacy.ci_high IS 'One-sided 95 % upper bound of value; NULL
 COMMENT ON COLUMN adequacy.threshold IS 'Bound of the criterion in words, such as `at most 0.01`.';
 COMMENT ON COLUMN adequacy.n IS 'Patients or images behind value (count; criteria.unit says which); NULL where not counted.';
 COMMENT ON COLUMN adequacy.status IS 'met, not_met, inconclusive (the interval straddles the threshold), missing, invalid, post_hoc (not in the locked plan), unqualified (the quantity does not notice the defects it must) or insufficient_n.';
-COMMENT ON COLUMN adequacy.adverse IS 'Whether the evidence speaks against the claim.';
+COMMENT ON COLUMN adequacy.adverse IS 'Whether the value fails the bound although the status is one in which it cannot decide; always false where the status is not_met.';
 COMMENT ON COLUMN adequacy.reason IS 'What decided the status of the criterion, in words; what decided the verdict where there is no criterion.';
 
 CREATE VIEW conservation AS

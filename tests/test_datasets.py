@@ -20,16 +20,19 @@ from harness.datasets import (
     Preprocessing,
     anchored,
     digest_files,
+    fingerprints,
     fit_preprocessing,
+    known_as,
     load,
+    located,
     open_saved,
     overlaps,
     save,
     split_validation,
 )
-from harness.errors import InputError
+from harness.errors import InputError, SpecError
 from harness.images import ImageSet, Origin
-from harness.spec import DataSpec, Layout
+from harness.spec import Attribute, DataSpec, Layout
 
 SALT = b"of this test"
 
@@ -283,7 +286,7 @@ def test_dicom_series_of_sixteen_bit(tmp_path: Path) -> None:
     assert images.labels is not None
     assert images.labels.tolist() == [0, 1]
     assert "Doe" not in "".join([*images.ids, *(images.patients or ())])
-    assert images.ids[0] == f"ill/{(images.patients or ())[0]}"
+    assert all(name.startswith(f"{patient}/") for name, patient in zip(images.ids, images.patients or (), strict=True))
 
 
 def test_patients_become_pseudonyms(tmp_path: Path) -> None:
@@ -301,6 +304,98 @@ def test_patients_become_pseudonyms(tmp_path: Path) -> None:
     assert np.array_equal(one.images, other.images)
 
 
+def test_a_name_in_another_spelling_does_not_reach_ids(tmp_path: Path) -> None:
+    """Where a table names the patient, ids tell nothing of the path; they follow the salt, and files are still found by name."""
+    files = ("ill/mueller_hans_1.png", "ill/mueller_hans_2.png", "well/Roe.png")
+    for file in files:
+        png(tmp_path / "train" / file)
+    (tmp_path / "table.csv").write_text("file,who\n" + "".join(f"{file},Mueller^Hans\n" for file in files))
+    data = spec(csv={"path": "table.csv"}, patients={"column": "who"}, labels="folder")
+    one, again, other = (read(tmp_path, data, salt=salt) for salt in (b"one", b"one", b"other"))
+
+    for part in ("mueller", "hans", "roe", "ill", "well"):
+        assert part not in "".join(one.images.ids).lower()
+    assert len(set(one.images.ids)) == 3
+    assert one.images.ids == again.images.ids
+    assert not set(one.images.ids) & set(other.images.ids)
+    assert known_as("mueller_hans_2.png", one.names, b"one") == one.images.ids[1]
+    assert known_as("well/Roe", one.names, b"one") == one.images.ids[2]
+
+
+def test_dicom_files_named_by_patients_have_opaque_ids(tmp_path: Path) -> None:
+    """Folders that carry a PatientName leave no trace in ids, with or without a rule for patients."""
+    for who in ("Mueller^Hans", "Roe^Jane"):
+        name = who.replace("^", "_").lower()
+        dicom(tmp_path / f"train/{name}/1.dcm", np.full((5, 6), 9), PatientID=f"{who}-7", PatientName=who)
+    for patients in (None, "folder", {"header": "PatientID"}):
+        ids = read(tmp_path, spec(window=[0, 4095], patients=patients)).images.ids
+        assert len(set(ids)) == 2
+        assert not any(part in "".join(ids).lower() for part in ("mueller", "hans", "roe", "jane"))
+
+
+def test_a_name_is_replaced_in_any_case(tmp_path: Path) -> None:
+    """A patient of the path is replaced in ids in capitals too."""
+    png(tmp_path / "train/mueller/MUELLER_Mueller_1.png")
+    images = read(tmp_path, spec(patients="folder")).images
+    name = (images.patients or ())[0]
+
+    assert images.ids == (f"{name}/{name}_{name}_1",)
+
+
+@pytest.mark.parametrize("attribute", ["labels", "groups"])
+def test_identifying_headers_are_for_patients_only(tmp_path: Path, attribute: str) -> None:
+    """Labels and groups are stored as they are, so they are not read from elements that lead to the patient."""
+    dicom(tmp_path / "train/1.dcm", np.full((5, 6), 9), PatientID="7", PatientName="Roe^Jane", InstitutionName="North")
+
+    def rule(keyword: str) -> dict[str, Any]:
+        return {attribute: {"header": keyword} if attribute == "labels" else {"who": {"header": keyword}}}
+
+    text = refusal(tmp_path, spec(window=[0, 4095], **rule("PatientName")))
+    assert "would be read from PatientName, which leads to the patient" in text
+    assert "Roe" not in text
+    assert len(read(tmp_path, spec(window=[0, 4095], **rule("InstitutionName"))).images) == 1
+
+
+def test_a_series_in_the_arms_own_folder_does_not_take_its_name(tmp_path: Path) -> None:
+    """Renaming the arm changes neither id nor attributes; a rule for folders finds none."""
+    seen: list[tuple[str, ...]] = []
+    for name in ("train", "Mueller"):
+        for k in range(3):
+            dicom(tmp_path / name / f"n{k}.dcm", np.full((5, 6), k), ImagePositionPatient=[0, 0, k], SeriesInstanceUID="1.2")
+        data = spec(train=name, series=True, window=[0, 4095], groups={"slice": {"pattern": "n|Mueller"}})
+        seen += [(role, *read(tmp_path, data, name, role=role).images.ids) for role in ("train", "synthetic")]
+        with pytest.raises(InputError, match="1 of 1 images have no label \\(folder 1\\): series"):
+            read(tmp_path, data.model_copy(update={"labels": Attribute(folder=1)}), name)
+
+    assert seen[:2] == seen[2:]
+    assert seen[1] == ("synthetic", "series")
+
+
+def test_environment_variables_in_tables_and_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`${NAME}` is replaced in the table and the folder of masks, of the synthetic layout too; an unset one is said."""
+    png(tmp_path / "train/a.png")
+    png(tmp_path / "far/masks/a.png", 1)
+    (tmp_path / "far/table.csv").write_text("file,class\na,x\n")
+    rules: dict[str, Any] = {"csv": {"path": "${FAR}/table.csv"}, "masks": {"folder": "${FAR}/masks"}}
+    data = spec(**rules, labels={"column": "class"}, synthetic=rules | {"labels": {"column": "class"}})
+    monkeypatch.setenv("FAR", str(tmp_path / "far"))
+    images = read(tmp_path, data).images
+    synthetic = anchored(data, tmp_path).synthetic
+
+    assert images.masks is not None
+    assert images.masks.all()
+    assert synthetic is not None
+    assert read(tmp_path, data, role="synthetic", layout=synthetic).images.offers() == {"masks", "labels"}
+    plain = anchored(spec(masks={"folder": "masks"}, synthetic={"csv": {"path": "t.csv"}}), tmp_path)
+    assert (plain.masks and plain.masks.folder, plain.synthetic and plain.synthetic.csv and plain.synthetic.csv.path) == ("masks", "t.csv")
+    monkeypatch.delenv("FAR")
+    for one in (data, spec(masks=rules["masks"]), spec(synthetic=rules)):
+        with pytest.raises(SpecError, match="the environment variable FAR is not set\n  set it: export FAR="):
+            anchored(one, tmp_path)
+    with pytest.raises(SpecError, match=r"data\.train: the environment variable FAR is not set"):
+        located("$FAR/x", tmp_path, "data.train")
+
+
 def test_a_table_gives_attributes(tmp_path: Path) -> None:
     """Rows are found by path or by name, with or without extension; concepts are columns of 0 and 1."""
     for name in ("train/u/a.png", "train/u/b.png", "train/c.png"):
@@ -311,9 +406,10 @@ def test_a_table_gives_attributes(tmp_path: Path) -> None:
         csv={"path": "table.csv"}, labels={"column": "class"}, patients={"column": "who"}, groups={"site": {"column": "site"}},
         concepts=["mass"],
     )  # fmt: skip
-    images = read(tmp_path, data).images
+    loaded = read(tmp_path, data)
+    images = loaded.images
 
-    assert images.ids[0] == "c"
+    assert images.ids[0] == known_as("c", loaded.names, SALT)
     assert images.labels is not None
     assert images.labels.tolist() == [0, 0, 1]
     assert images.units.tolist() == [0, 0, 1]
@@ -534,7 +630,7 @@ def image_set(n: int = 6, **options: Any) -> ImageSet:
         "spacing_mm": (0.1, 1 / 3), "masks": rng.integers(0, 3, (n, 4, 5)).astype(np.uint8), "labels": np.arange(n) % 2,
         "concepts": np.ones((n, 2), np.uint8), "patients": tuple(f"p{k // 2}" for k in range(n)),
         "groups": {"site": np.array(["N", "South"] * (n // 2)), "age": np.arange(n)},
-        "sources": tuple("s" * n), "features": rng.random((n, 3)),
+        "sources": tuple("s" * n), "features": rng.random((n, 3)), "cut_from": tuple(f"w{k // 3}" for k in range(n)),
     }  # fmt: skip
     return ImageSet(**{**values, **options})
 
@@ -548,6 +644,7 @@ def test_saved_sets_come_back(tmp_path: Path) -> None:
     opened = open_saved(tmp_path / "set")
 
     assert opened.sha256 == images.sha256
+    assert opened.cut_from == images.cut_from
     assert opened.offers() == images.offers()
     assert np.array_equal(np.asarray(opened.features), np.asarray(images.features))
     assert isinstance(opened.images, np.memmap)
@@ -581,8 +678,31 @@ def test_overlaps_name_patients_and_pixels() -> None:
     train, test = whole.take([0, 1, 2]), whole.take([3, 4, 5])
     again = replace(test, images=np.concatenate([train.images[1:2], test.images[1:]]), checked=False)
 
-    assert [(o.kind, o.count, o.examples) for o in overlaps(train, again)] == [("patients", 1, ("p1",)), ("pixels", 1, ("é3",))]
-    assert overlaps(train, test.take([1, 2])) == []
+    found = overlaps(printed(train), printed(again))
+    assert [(o.kind, o.count, o.examples) for o in found] == [("patients", 1, ("p1",)), ("pixels", 1, ("é3",))]
+    assert overlaps(printed(train), printed(test.take([1, 2]))) == []
+
+
+def printed(images: ImageSet) -> Loaded:
+    """Return the set with the fingerprints of its pixels."""
+    return Loaded(images, fingerprints=fingerprints(images))
+
+
+def test_patches_do_not_hide_a_shared_image(tmp_path: Path) -> None:
+    """One file in two arms is found although its patches lie elsewhere; background patches of two files are no finding."""
+    rng = np.random.default_rng(2)
+    shared = rng.integers(1, 255, (40, 40), dtype=np.uint8)
+    for arm in ("train", "test"):
+        dark = np.zeros((40, 40), np.uint8)
+        dark[0, :5] = rng.integers(1, 255, 5)
+        png(tmp_path / arm / f"dark-{arm}.png", dark)
+        png(tmp_path / arm / f"shared-{arm}.png", shared)
+    data = spec(patches={"size": [4, 4], "per_image": 3})
+    train, test = read(tmp_path, data, seed=1), read(tmp_path, data, "test", role="test", seed=2)
+
+    assert [(o.kind, o.count, o.examples) for o in overlaps(train, test)] == [("pixels", 1, ("shared-test",))]
+    assert (len(train.images), len(train.fingerprints), train.images.units.tolist()) == (6, 2, [0, 0, 0, 1, 1, 1])
+    assert train.images.cut_from == ("dark-train",) * 3 + ("shared-train",) * 3
 
 
 def test_thousand_files_are_quick(tmp_path: Path) -> None:
@@ -610,7 +730,7 @@ def test_mammography_crops(real_data: Path) -> None:
     assert not any("P_" in name for name in train.ids)
     assert synthetic.images.labels is not None
     assert synthetic.images.labels.sum() == 325
-    assert overlaps(train, test) == []
+    assert overlaps(printed(train), printed(test)) == []
 
 
 def test_brain_volumes_as_patches(real_data: Path) -> None:

@@ -64,6 +64,15 @@ def test_components_written_twice_are_shown_once() -> None:
     assert dossier.html(replace(content, components=content.components * 2)) == dossier.html(content)
 
 
+def test_a_resumed_attempt_is_a_start_too() -> None:
+    """Only an event that neither starts nor resumes an attempt has no outcome of its own."""
+    content = small()
+    resumed = tuple(row.model_copy(update={"event": "resumed"}) for row in content.ledger)
+
+    assert resumed
+    assert "not a start" not in shown(replace(content, ledger=resumed))
+
+
 def faults(path: Path) -> list[str]:
     """Machine-checkable faults against PDF/A-3a and PDF/UA-1 that this way of drawing can make."""
     found = []

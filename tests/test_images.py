@@ -27,6 +27,7 @@ def images(n: int = 6, name: str = "a", **known: object) -> ImageSet:
         ({"masks": np.zeros((6, 4, 4), np.uint8)}, "masks must be uint8 of shape"),
         ({"labels": np.zeros(6, np.int32)}, "labels must be int64"),
         ({"patients": ("p",)}, "patients must have one entry per image"),
+        ({"cut_from": ("a",)}, "cut_from must have one entry per image"),
         ({"groups": {"site": np.zeros(2)}}, "groups\\['site'\\] must have one entry"),
     ],
 )
@@ -71,6 +72,18 @@ def test_rows_carry_everything_that_is_known() -> None:
 def test_patients_are_counted_in_order_of_first_appearance() -> None:
     """Units do not depend on how patients are named, so neither does anything that is resampled."""
     assert images(patients=tuple("zzaabb")).units.tolist() == images(patients=tuple("aabbcc")).units.tolist()
+
+
+def test_patches_of_one_image_are_one_unit() -> None:
+    """Where patients are unknown, the patches cut from one image belong together; patients, where known, come first."""
+    patches = images(cut_from=tuple("yyyxxz"))
+
+    assert patches.units.tolist() == [0, 0, 0, 1, 1, 2]
+    assert patches.n_patients is None
+    assert patches.take([5, 0, 4, 1]).units.tolist() == [0, 1, 2, 1]
+    assert patches.with_features(np.ones((6, 2))).cut_from == patches.cut_from
+    assert patches.sha256 not in (images().sha256, images(cut_from=tuple("yyxxxz")).sha256)
+    assert images(cut_from=tuple("yyyxxz"), patients=tuple("aaaaab")).units.tolist() == [0, 0, 0, 0, 0, 1]
 
 
 def test_the_digest_sees_pixels_and_names() -> None:

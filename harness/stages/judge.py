@@ -25,6 +25,12 @@ from ..verdicts import (
 __all__ = ["Evidence", "Judgement", "Lock", "judge"]
 
 _CLAIM_WORDS: Mapping[ClaimStatus, str] = {"adequate": "supported", "insufficient": "undecided", "inadequate": "not supported"}
+_RULES: Mapping[str, str] = {
+    "R1": "a purpose that uses a model needs a critical task criterion on real images",
+    "R2": "distances alone support no critical claim",
+    "R5": "distances support nothing where memorisation shows and they improve",
+    "R8": "a critical claim needs two kinds of evidence or a stated reason for one",
+}
 _ONE_RUN = "The run-to-run variation of the generator is not covered: all synthetic images come from one sampling run."
 
 
@@ -150,7 +156,7 @@ class _Bench:
         """Return why the quantity, or what guards it, does not let the value count; the quantity comes first."""
         distance = self.evidence.family(criterion) == "distance"
         if distance and self.signature:
-            return "rule R5: a signature of memorisation was observed, so distances of this run support nothing"
+            return "a signature of memorisation was observed, so distances of this run support nothing (R5)"
         circular = criterion.id in self._guards_of(criterion)
         met = [] if circular else [self.by_id[g] for g in criterion.guards if g in self.by_id and self._met(g)]
         guarded = {mode for guard in met for mode in self.evidence.claimed_modes(guard)}
@@ -164,7 +170,7 @@ class _Bench:
                 return f"guard {guard} is {STATUS_WORDS[self._status(self.by_id[guard])]}"
         families = {self.evidence.family(guard) for guard in met}
         lacking = next((f for f in ("memorisation", "coverage") if distance and f not in families), "")
-        return f"rule R2: a distance needs a met guard on {lacking}" if lacking else ""
+        return f"a distance needs a met guard on {lacking} (R2)" if lacking else ""
 
     def _met(self, criterion: str) -> bool:
         return self._status(self.by_id[criterion]) == "met"
@@ -238,13 +244,13 @@ class _Bench:
             f"({', '.join(f'{c.id} {STATUS_WORDS[s]}' for c, s in zip(claim, group, strict=True))})."
             for claim, group in zip(claims, statuses, strict=True)
         ] or ["No critical criterion is declared."]
-        lines += [f"Rule {rule} {f'is broken: {problem}' if problem else 'holds'}." for rule, problem in checks.items()]
+        lines += [f"Rule {rule} ({_RULES[rule]}) {f'is broken: {problem}' if problem else 'holds'}." for rule, problem in checks.items()]
         if memorisation_evaluated(self.evidence):
-            lines.append(f"Rule R5: {'a' if self.signature else 'no'} signature of memorisation was observed.")
+            lines.append(f"Rule R5 ({_RULES['R5']}): {'a' if self.signature else 'no'} signature of memorisation was observed.")
         else:
-            lines.append("Rule R5 was not evaluated: it needs a memorisation quantity and a distance.")
+            lines.append(f"Rule R5 ({_RULES['R5']}) was not evaluated: it needs a memorisation quantity and a distance.")
         lines.append(f"Deviations from the first lock: {level}.")
-        lines.append(f"Conditions: {len(conditions)}.")
+        lines += [f"Condition: {condition}" for condition in conditions] or ["No condition."]
         return VerdictRow(
             cell=self.cell, purpose=self.name, context_of_use=self.purpose.context_of_use, verdict=word,
             conditions=conditions if word == "adequate_with_conditions" else [], rules=lines,

@@ -74,7 +74,7 @@ def battery(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     faults = range(size["fault_seeds"])
     splits = [halves(real.units, split_seed(bench, fault)) for fault in faults]
     pools = {(dose, fault): _planted(bench, arguments, defect, dose, fault, folder) for dose in defect.component.doses for fault in faults}
-    n = min(len(pool) // 2 for pool in (*(probe for _, probe in splits), *pools.values()))
+    n = min([*(len(probe) for _, probe in splits), *(len(pool) for pool in pools.values())]) // 2
     if n < LEAST_IMAGES:
         raise NotComputable(f"needs at least {LEAST_IMAGES} images in a replicate, which is half of the smallest planted probe; got {n}")
 

@@ -15,6 +15,7 @@ from .intervals import lower_bound_proportion, upper_bound_proportion
 
 BAND = 0.99
 MAX_FALSE_ALARM = 0.10
+LEAST_REVERSAL = 1.0
 MIN_POWER = 0.80
 ALPHA = 0.05
 _FEWEST_NULLS = 4
@@ -131,6 +132,11 @@ def qualify(null: np.ndarray, doses: Mapping[float, np.ndarray], dose_of_concern
         detected_at = dose
     at = values[dose_of_concern]
     (hits, power_low), (misled, misled_low) = caught(dose_of_concern, sign), caught(dose_of_concern, -sign)
+    # Replicates share a probe, so a trend within the noise of real images can look significant; it misleads nobody.
+    spread = float(null.std(ddof=1)) if np.ptp(null) > 0 else 0.0
+    better = -sign * float(values[max(values)].mean() - null.mean())
+    flattered = better / spread if spread > 0 else math.inf * better if better else 0.0
+    by = "" if math.isinf(flattered) else f"; by {flattered:.2g} null SD"
     noticed = (
         f"noticed {hits} of {len(at)} replicates at dose {dose_of_concern:g} "
         f"(lower 95 % bound {power_low:.1%}, at least {MIN_POWER:.0%} needed)"
@@ -138,9 +144,9 @@ def qualify(null: np.ndarray, doses: Mapping[float, np.ndarray], dose_of_concern
     # The first that holds decides; the wrong direction comes first, because it counts against the quantity whatever else holds.
     objections: list[tuple[bool, Decision, str]] = [
         (
-            wrong_p < ALPHA,
+            wrong_p < ALPHA and flattered >= LEAST_REVERSAL,
             "reversed",
-            f"improves as the defect grows (one-sided trend p = {wrong_p:.2g}, below {ALPHA:g})",
+            f"improves as the defect grows (one-sided trend p = {wrong_p:.2g}, below {ALPHA:g}{by})",
         ),
         (
             misled_low >= MIN_POWER,
@@ -172,7 +178,6 @@ def qualify(null: np.ndarray, doses: Mapping[float, np.ndarray], dose_of_concern
     ]
     outcome: Decision
     outcome, reason = next(((word, why) for holds, word, why in objections if holds), ("qualified", noticed))
-    spread = float(null.std(ddof=1)) if np.ptp(null) > 0 else 0.0
     return DoseResponse(
         trend_p=trend_p,
         power=hits / len(at),

@@ -213,7 +213,7 @@ def test_example_h_copies_beside_a_better_distance_are_a_signature() -> None:
     rows = [GAINED, NOT_COPIED, NOTICED, *RECALLED, better, CLOSE[1], fell]
     judgement = ask([GAIN, NO_COPIES, RECALL, FID], *rows)
     assert (row_of(judgement, "C4").status, row_of(judgement, "C4").adverse) == ("unqualified", False)
-    assert row_of(judgement, "C4").reason.startswith("rule R5: ")
+    assert row_of(judgement, "C4").reason.endswith("(R5)")
     assert [(f.severity, f.kind) for f in judgement.findings] == [("adverse", "memorisation")]
     assert judgement.findings[0].text == (
         "Signature of memorisation: memorisation.authpct (pixels) is worse than on real against real; "
@@ -221,7 +221,7 @@ def test_example_h_copies_beside_a_better_distance_are_a_signature() -> None:
     )
     assert judgement.verdicts[0].verdict == "adequate_with_conditions"
     assert f"Open adverse finding: {judgement.findings[0].text}" in judgement.verdicts[0].conditions
-    assert "Rule R5: a signature of memorisation was observed." in judgement.verdicts[0].rules
+    assert "Rule R5 (distances support nothing where memorisation shows and they improve): a signature of memorisation was observed." in judgement.verdicts[0].rules
 
 
 # Where evidence is found
@@ -429,6 +429,14 @@ def test_a_task_result_that_is_the_claim_is_direct() -> None:
     assert status_of([GAIN.model_copy(update={"qualified_by": ("speckle",)})], GAINED)[0] == "unqualified"
 
 
+def test_the_level_of_a_task_that_no_battery_tested_is_known_as_such() -> None:
+    """Neither a gain, nor a level that names a defect, nor anything but a task is an absolute task value."""
+    level = criterion("C1", "classification.accuracy", mix=(1, 1), at_least=0.7)
+    named = level.model_copy(update={"failure_modes": ("noise",)})
+
+    assert [evidence().absolute(c) for c in (level, GAIN, named, RECALL)] == [True, False, False, False]
+
+
 # Guards
 
 
@@ -481,7 +489,7 @@ def test_r2_distances_need_a_leak_guard_and_a_coverage_guard() -> None:
     rows = [GAINED, NOT_COPIED, NOTICED, *RECALLED, *CLOSE]
     for guards, lacking in (((), "memorisation"), (("C2",), "coverage"), (("C3",), "memorisation")):
         c = FID.model_copy(update={"guards": guards})
-        reason = f"rule R2: a distance needs a met guard on {lacking}"
+        reason = f"a distance needs a met guard on {lacking} (R2)"
         assert status_of([NO_COPIES, RECALL, c], *rows) == ("unqualified", reason)
     assert status_of([NO_COPIES, RECALL, FID], *rows)[0] == "met"
     assert status_of([NO_COPIES, RECALL, FID], *rows[:-2], CLOSE[0])[0] == "unqualified"
@@ -538,7 +546,7 @@ def test_r5_sees_a_failed_criterion_of_another_purpose() -> None:
         "two": Purpose(context_of_use="c", criteria=(GAIN, RECALL, FID.model_copy(update={"guards": ()})), uses_model=False),
     }
     judgement = judge(purposes, evidence(*rows), None, "j")
-    assert row_of(judgement, "C4").reason.startswith("rule R5: ")
+    assert row_of(judgement, "C4").reason.endswith("(R5)")
     assert "memorisation.copied_share does not meet one C2 (lower bound 0.12 exceeds 0.01)" in judgement.findings[0].text
     assert (row_of(judgement, "C2").status, row_of(judgement, "C2").adverse) == ("unqualified", True)
 
@@ -553,7 +561,7 @@ def test_r5_ignores_a_criterion_missed_on_the_good_side() -> None:
 
 def test_r5_says_when_it_had_nothing_to_look_at() -> None:
     """Without a memorisation quantity or a distance the rule was not evaluated, and the verdict says so."""
-    rule = "Rule R5 was not evaluated: it needs a memorisation quantity and a distance."
+    rule = "Rule R5 (distances support nothing where memorisation shows and they improve) was not evaluated: it needs a memorisation quantity and a distance."
     assert rule in verdict_of([GAIN], GAINED).rules
     assert rule not in verdict_of([GAIN], GAINED, NOT_COPIED, CLOSE[0]).rules
 
@@ -631,12 +639,12 @@ def test_rules_are_listed_in_the_order_of_application() -> None:
     assert verdict.rules == [
         "Critical claim of C1: supported (C1 met).",
         "Critical claim of C2: supported (C2 met).",
-        "Rule R1 holds.",
-        "Rule R2 holds.",
-        "Rule R8 holds.",
-        "Rule R5 was not evaluated: it needs a memorisation quantity and a distance.",
+        "Rule R1 (a purpose that uses a model needs a critical task criterion on real images) holds.",
+        "Rule R2 (distances alone support no critical claim) holds.",
+        "Rule R8 (a critical claim needs two kinds of evidence or a stated reason for one) holds.",
+        "Rule R5 (distances support nothing where memorisation shows and they improve) was not evaluated: it needs a memorisation quantity and a distance.",
         "Deviations from the first lock: none.",
-        "Conditions: 0.",
+        "No condition.",
     ]
     assert verdict.reason == "2 critical claims are supported, and no condition is open."
 

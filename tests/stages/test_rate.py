@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from harness.records import CellRow, FindingRow, JudgeCallRow, RatingRow, ReliabilityRow
 from harness.store import Store
 from tiny_audit import Project
 
-SCALES = [{"name": "diagnosis", "categories": ["benign", "malignant"]}]
+SCALES: list[dict[str, Any]] = [{"name": "diagnosis", "categories": ["benign", "malignant"]}]
+COLUMNS = "item,rater,scale,value"
 
 
-def rated(project: Project, lines: list[str], answers: str = "") -> str:
+def rated(project: Project, lines: list[str], answers: str = "", scales: list[dict[str, Any]] = SCALES, columns: str = COLUMNS) -> str:
     """Run the small audit with these ratings and return its id."""
-    (project.folder / "ratings.csv").write_text("\n".join(["item,rater,scale,value", *lines]) + "\n", encoding="utf-8")
-    ratings: dict[str, object] = {"importers": [{"csv": {"path": "ratings.csv"}}], "scales": SCALES}
+    (project.folder / "ratings.csv").write_text("\n".join([columns, *lines]) + "\n", encoding="utf-8")
+    importer = {"path": "ratings.csv"} | {name: name for name in columns.split(",")}
+    ratings: dict[str, object] = {"importers": [{"csv": importer}], "scales": scales}
     if answers:
         (project.folder / "answers.jsonl").write_text(answers, encoding="utf-8")
         ratings["llm_checks"] = [{"recorded": {"path": "answers.jsonl"}}]
@@ -88,6 +93,55 @@ def test_a_model_is_compared_with_the_majority_of_the_experts(project: Project) 
     assert subsets == {("llm m1 against expert majority", s) for s in ("percent_agreement", "cohen_kappa")}
     assert len(store.current(JudgeCallRow, audit_id)) == 24
     assert all(r.n_raters == 3 for r in store.current(ReliabilityRow, audit_id) if r.subset == "experts")
+
+
+def answer(item: str, **fields: Any) -> str:
+    """Return one line of a model's answers."""
+    return json.dumps({"item": item.removesuffix(".png"), "scale": "diagnosis", "model": "m1"} | fields) + "\n"
+
+
+def test_a_model_that_does_not_answer_disagrees(project: Project) -> None:
+    """Of 24 items with a majority 16 are answered rightly, 4 refused, 2 answered off the scale and 2 not: 16 of 24 agree."""
+    items = names(project, "synthetic", 24)
+    truth = ["benign" if k % 2 else "malignant" for k in range(24)]
+    lines = [f"{item},r{r},diagnosis,{word}" for item, word in zip(items, truth, strict=True) for r in range(3)]
+    answers = "".join(answer(item, answer=word) for item, word in zip(items[:16], truth[:16], strict=True))
+    answers += "".join(answer(item, refused=True) for item in items[16:20])
+    answers += "".join(answer(item, answer="perhaps") for item in items[20:22])
+    audit_id = rated(project, lines, answers)
+
+    found = Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)
+    rows = {r.statistic: r for r in found if r.subset.startswith("llm")}
+    assert rows["percent_agreement"].value == pytest.approx(16 / 24)
+    assert rows["cohen_kappa"].value == pytest.approx((2 / 3 - 1 / 3) / (1 - 1 / 3))
+    assert all(r.n_items == 24 and "8 of 24 items were not answered" in r.ci_method for r in rows.values())
+
+
+def test_a_model_on_an_interval_scale_has_a_row_with_a_reason(project: Project) -> None:
+    """Numbers have no majority: llm.SCALE.STATISTIC is not computable, and says so."""
+    items = names(project, "synthetic", 4)
+    lines = [f"{item},r{r},size,{k + r / 10}" for k, item in enumerate(items) for r in range(2)]
+    answers = "".join(answer(item, scale="size", answer=1.5) for item in items)
+    audit_id = rated(project, lines, answers, [{"name": "size", "level": "interval"}])
+
+    found = Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)
+    rows = {r.statistic: r for r in found if r.subset.startswith("llm")}
+    assert set(rows) == {"percent_agreement", "cohen_kappa"}
+    assert all(r.status == "not_computable" and r.n_items == 4 and "is an interval scale" in r.reason for r in rows.values())
+
+
+@pytest.mark.parametrize(("scale", "early", "late"), [(SCALES[0], "benign", "malignant"), ({"name": "size", "level": "interval"}, 1, 9)])
+def test_the_first_occasion_counts_and_two_comes_before_ten(project: Project, scale: dict[str, Any], early: Any, late: Any) -> None:
+    """Occasions that are numbers are ordered as numbers, for words and for numbers, however the file orders them."""
+    items = names(project, "synthetic", 6)
+    first = [early if k % 2 else late for k in range(6)]
+    lines = [f"{item},b,{scale['name']},{value},2" for item, value in zip(items, first, strict=True)]
+    for occasion, values in (("2", first), ("10", first[1:] + first[:1])):
+        lines += [f"{item},a,{scale['name']},{value},{occasion}" for item, value in zip(items, values, strict=True)]
+    audit_id = rated(project, lines, "", [scale], COLUMNS + ",occasion")
+
+    rows = {r.statistic: r for r in Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)}
+    assert rows["krippendorff_alpha"].value == pytest.approx(1.0)
 
 
 def test_the_same_rating_twice_fails_and_names_the_line(project: Project) -> None:

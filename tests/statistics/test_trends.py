@@ -210,3 +210,16 @@ def test_what_cannot_be_decided_is_refused(null: np.ndarray, doses: dict[float, 
     """Missing null splits, doses or numbers are errors, not outcomes."""
     with pytest.raises(ValueError, match=match):
         qualify(null, doses, 0.5, "higher")
+
+
+def test_an_improvement_within_the_noise_is_blindness_not_reversal() -> None:
+    """Replicates of one probe can show a significant trend far inside the null band: it qualifies nothing and bars nothing."""
+    rng = np.random.default_rng(3)
+    null = rng.normal(0.0, 1.0, 200)
+    doses = {dose: rng.normal(-0.3 * dose, 0.05, 20) for dose in (0.0, 0.25, 0.5, 1.0)}
+
+    small = qualify(null, doses, 0.5, "higher")
+    large = qualify(null, {dose: 10 * values for dose, values in doses.items()}, 0.5, "higher")
+
+    assert small.outcome == "not_qualified"
+    assert large.outcome == "reversed"
