@@ -156,7 +156,7 @@ def _arm(folder: Path, place: Path) -> Arm:
             problems += error.problems
         if sum(len(image.size_px) > 2 for image in decoded) >= _VOLUMES_LOOKED_AT:
             break
-    if not decoded:
+    if problems or not decoded:
         raise InputError(*(problems or [Problem("no images", str(place), f"formats: {imagefiles.FORMATS}")]))
     folders = sorted({path.parent.name if path.parent != place else "" for path in images})
     first = images[0]
@@ -313,17 +313,21 @@ purposes:
         at_most: 0.05
         because: more than one copy in twenty would expose training patients and make the set partly redundant
         n_min: {n_min}
-        failure_modes: [memorisation]
+        failure_modes: [memorisation]   # what the quantity must be able to see, and the planted defect that shows it
         qualified_by: [duplication]
+        # A critical claim needs two kinds of evidence (metric, task, experts) or the reason why one is enough.
+        one_kind_because: copies are counted image by image; neither a task nor a reader would notice them
       - id: covered
         claim: The variety of the real images is covered
-        quantity: manifold.coverage
+        quantity: manifold.recall
         extractor: random_conv
         at_least: 0.7
         because: real images cover each other to about 0.95, and a lost quarter of the variety would matter
         n_min: {n_min}
         failure_modes: [mode_collapse]
         qualified_by: [mode_collapse]
+        guards: [not-copied]   # copies of training images raise recall, so it counts only where copies are ruled out
+        one_kind_because: a kind of image that is missing shows in the images themselves
       - id: not-noisier
         claim: The images are as close to the real ones as a first look can tell
         quantity: kernel.kid
@@ -333,5 +337,6 @@ purposes:
         n_min: {n_min}
         failure_modes: [noise]
         qualified_by: [gaussian_noise]
+        guards: [not-copied, covered]   # a distance counts only where copies are ruled out and the variety is there
         role: supportive
 """
