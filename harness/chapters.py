@@ -22,7 +22,7 @@ from .records import (
 from .spec import AuditSpec, Criterion, Purpose
 from .wording import STATUSES, counted, listed, number, words
 
-LEAST_PATIENTS = 3
+LEAST_PATIENTS = 10
 PANELS = 24
 PANEL_TEXT = 240
 COLUMNS = 9

@@ -114,7 +114,7 @@ def test_limitations_follow_from_the_rows() -> None:
     content = content_of()
     conserved = chapters.conservation(content.planned_cells, content.cells)[-1]
     said = dict(chapters.limitations(content.image_sets, content.scores, content.qualifications, content.spec, conserved))
-    assert "The test images come from 2 patients: fewer than 3 patients give no interval." in said["Data"]
+    assert "The test images come from 2 patients: fewer than 10 patients give no interval." in said["Data"]
     assert "All synthetic images come from one sampling run; variation from run to run is not covered." in said["Statistics"]
     assert "1 of 22 results could not be computed; the reasons are in section 7." in said["Statistics"]
     assert any(line.startswith("2 of 18 planned cells gave no result") for line in said["Statistics"])

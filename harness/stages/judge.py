@@ -221,6 +221,9 @@ class _Bench:
             row = self._judge(c)[0]
             if row.role == "supportive" and row.status != "met":
                 found.append(f"Supportive criterion {c.id} is {STATUS_WORDS[row.status]}: {row.reason}.")
+        levels = (c for c in self.purpose.criteria if self.evidence.absolute(c) and self.evidence.needs_synthetic(c))
+        absolute = [c.id for c in levels if self._status(c) == "met"]
+        found += [f"{name} is judged as an absolute task value; no battery tested it." for name in absolute]
         if self.evidence.runs == 1 and any(self.evidence.needs_synthetic(c) for c in self.purpose.criteria):
             found.append(_ONE_RUN)
         found += [f"Minor deviation: {_where(c)}{c.text}." for c in self.changes if c.level == "minor"]

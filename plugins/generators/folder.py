@@ -10,8 +10,8 @@ from harness.api import Context, Generator, InputError, Problem, Request
 class Folder(Generator):
     """Offers the image files of a folder, made beforehand by any generator.
 
-    The folder is laid out as `data.synthetic` in `model.yaml` says, or else as the real images are, as far as paths alone can tell. Where it holds more images
-    than the audit asks for, a seeded random subset is used.
+    The folder is laid out as `data.synthetic` in `model.yaml` says, or else as the real images are, as far as paths alone can tell.
+    Where it holds more images than the audit asks for, a seeded random subset is used.
     """
 
     name = "folder"

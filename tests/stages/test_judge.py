@@ -97,6 +97,7 @@ RECALL = criterion("C3", "manifold.recall", at_least=0.6, failure_modes=("mode_c
 RECALLED = (score("manifold.recall", 0.7, 0.8), planted("manifold.recall", "mode_collapse"))
 FID = criterion("C4", "frechet.fid", at_most=20, failure_modes=("noise",), guards=("C2", "C3"), role="supportive")
 CLOSE = (score("frechet.fid", 13.1, 15.5, floor=12.0), planted("frechet.fid", "gaussian_noise"))
+_R5 = "Rule R5 (distances support nothing where memorisation shows and they improve)"
 _PURPOSE: dict[str, Any] = {"context_of_use": "Adds to real images", "uses_model": False}
 BREACH = FindingRow(cell="d", severity="breach", kind="patient_overlap", text="3 patients are in train and in test.")
 
@@ -221,7 +222,10 @@ def test_example_h_copies_beside_a_better_distance_are_a_signature() -> None:
     )
     assert judgement.verdicts[0].verdict == "adequate_with_conditions"
     assert f"Open adverse finding: {judgement.findings[0].text}" in judgement.verdicts[0].conditions
-    assert "Rule R5 (distances support nothing where memorisation shows and they improve): a signature of memorisation was observed." in judgement.verdicts[0].rules
+    assert (
+        "Rule R5 (distances support nothing where memorisation shows and they improve): a signature of memorisation was observed."
+        in judgement.verdicts[0].rules
+    )
 
 
 # Where evidence is found
@@ -561,7 +565,7 @@ def test_r5_ignores_a_criterion_missed_on_the_good_side() -> None:
 
 def test_r5_says_when_it_had_nothing_to_look_at() -> None:
     """Without a memorisation quantity or a distance the rule was not evaluated, and the verdict says so."""
-    rule = "Rule R5 (distances support nothing where memorisation shows and they improve) was not evaluated: it needs a memorisation quantity and a distance."
+    rule = f"{_R5} was not evaluated: it needs a memorisation quantity and a distance."
     assert rule in verdict_of([GAIN], GAINED).rules
     assert rule not in verdict_of([GAIN], GAINED, NOT_COPIED, CLOSE[0]).rules
 
@@ -642,7 +646,7 @@ def test_rules_are_listed_in_the_order_of_application() -> None:
         "Rule R1 (a purpose that uses a model needs a critical task criterion on real images) holds.",
         "Rule R2 (distances alone support no critical claim) holds.",
         "Rule R8 (a critical claim needs two kinds of evidence or a stated reason for one) holds.",
-        "Rule R5 (distances support nothing where memorisation shows and they improve) was not evaluated: it needs a memorisation quantity and a distance.",
+        f"{_R5} was not evaluated: it needs a memorisation quantity and a distance.",
         "Deviations from the first lock: none.",
         "No condition.",
     ]
@@ -735,7 +739,8 @@ def test_invariants_over_all_combinations_of_preconditions() -> None:
         assert any(f.evidence == "augment/C3" for f in judgement.findings) == row.adverse
         decided = {"met": "adequate", "not_met": "inadequate", "missing": "not_assessed"}
         expected = decided.get(row.status, "insufficient_evidence")
-        if expected == "adequate" and supportive not in (None, "met"):
+        # The supportive criterion is an absolute task level, which is a condition even where it is met.
+        if expected == "adequate" and supportive is not None:
             expected = "adequate_with_conditions"
         assert verdict.verdict == expected
         assert bool(verdict.conditions) == (verdict.verdict == "adequate_with_conditions")
