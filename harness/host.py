@@ -177,8 +177,12 @@ def expand(text: str) -> str:
 
 
 def resolve(text: str, base: Path) -> Path:
-    """Return a path of `model.yaml`: environment variables replaced, relative to the folder of the file."""
-    return Path(os.path.normpath(base / Path(expand(text)).expanduser()))
+    """Return a path of `model.yaml`: environment variables replaced, relative to the folder of the file.
+
+    A path that begins with a variable is relative to where the command was typed: that is where the variable was set.
+    """
+    start = Path.cwd() if text.startswith("$") else base
+    return Path(os.path.normpath(start / Path(expand(text)).expanduser()))
 
 
 def _unset(error: KeyError, where: str) -> Problem:

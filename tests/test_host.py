@@ -188,6 +188,9 @@ def test_paths_in_options_start_at_the_folder_of_the_file(tmp_path: Path, monkey
     assert host.build("metric", "edge", {"folder": "${IMAGES}/a"}, tmp_path).folder == tmp_path / "elsewhere" / "a"  # type: ignore[attr-defined]
     assert expand("$IMAGES") == str(tmp_path / "elsewhere")
     assert resolve("../x", tmp_path / "y") == tmp_path / "x"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEARBY", "./near")
+    assert resolve("${NEARBY}/b", tmp_path / "y") == tmp_path / "near" / "b"
     with pytest.raises(SpecError, match="NOWHERE is not set"):
         host.build("metric", "edge", {"folder": "${NOWHERE}/a"}, tmp_path)
 

@@ -249,7 +249,7 @@ class _Bench:
         ] or ["No critical criterion is declared."]
         lines += [f"Rule {rule} ({_RULES[rule]}) {f'is broken: {problem}' if problem else 'holds'}." for rule, problem in checks.items()]
         if memorisation_evaluated(self.evidence):
-            lines.append(f"Rule R5 ({_RULES['R5']}): {'a' if self.signature else 'no'} signature of memorisation was observed.")
+            lines.append(f"Rule R5 ({_RULES['R5']}): {'observed' if self.signature else 'not observed'} here.")
         else:
             lines.append(f"Rule R5 ({_RULES['R5']}) was not evaluated: it needs a memorisation quantity and a distance.")
         lines.append(f"Deviations from the first lock: {level}.")
