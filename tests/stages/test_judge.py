@@ -222,10 +222,7 @@ def test_example_h_copies_beside_a_better_distance_are_a_signature() -> None:
     )
     assert judgement.verdicts[0].verdict == "adequate_with_conditions"
     assert f"Open adverse finding: {judgement.findings[0].text}" in judgement.verdicts[0].conditions
-    assert (
-        "Rule R5 (distances support nothing where memorisation shows and they improve): observed here."
-        in judgement.verdicts[0].rules
-    )
+    assert "Rule R5 (distances support nothing where memorisation shows and they improve): observed here." in judgement.verdicts[0].rules
 
 
 # Where evidence is found
