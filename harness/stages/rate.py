@@ -67,16 +67,15 @@ def _known(bench: Bench, cell: Cell, rows: Iterable[RatingRow]) -> Iterator[Reco
             # One name for two images names neither.
             twice = {key for key in found.keys() & names.keys() if found[key] != names[key]}
             names = {key: name for key, name in (names | found).items() if key not in twice}
-    named = bench.file.spec.data.patients is not None
     unknown: set[str] = set()
     for row in rows:
         item = datasets.known_as(row.item, names, bench.salt)
         if item is None:
             unknown.add(row.item)
-            item = pseudonym(row.item, bench.salt).replace("p-", "item-", 1) if named else row.item
+            item = pseudonym(row.item, bench.salt).replace("p-", "item-", 1)
         yield row.model_copy(update={"item": item})
     if unknown:
-        text = f"{len(unknown)} rated items are not images of this audit" + ("; their names are replaced." if named else ".")
+        text = f"{len(unknown)} rated items are not images of this audit; their names are replaced."
         yield FindingRow(cell=cell.key, severity="note", kind="unknown_items", text=text)
 
 
