@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import importlib
 import io
+import os
 import resource
 import shutil
 import signal
@@ -41,7 +42,11 @@ def start(make: Callable[[], Bench]) -> None:
 def work(cell: Cell, blocked: str = "") -> Result:
     """Run a cell in a worker process that `start` has prepared."""
     assert _bench is not None
-    return execute(_bench, cell, blocked)
+    try:
+        return execute(_bench, cell, blocked)
+    except SystemExit:
+        # The component has cleaned up behind itself; the pool would keep the process waiting for a parent that is gone.
+        os._exit(1)
 
 
 def execute(bench: Bench, cell: Cell, blocked: str = "") -> Result:

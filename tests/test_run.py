@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -379,3 +381,36 @@ def test_an_altered_ledger_is_refused(project: Project) -> None:
 
     with pytest.raises(HarnessError, match="the ledger was altered"):
         project.audit().run()
+
+
+def test_a_killed_audit_leaves_no_process_behind(project: Project) -> None:
+    """When the audit is killed, its workers and the generator's program end too."""
+    (project.folder / "slow.py").write_text("import time\ntime.sleep(120)\n", encoding="utf-8")
+    project.write(generator={"command": {"command": ["python", "slow.py", "{out}"]}}, perturbations=None)
+    command = [sys.executable, "-m", "harness.cli", "audit", str(project.model), "--workers", "1", "--quiet"]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def left() -> list[str]:
+        """Return commands of living processes: workers share the audit's session, the program names this project's folder."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != child.pid:
+                with contextlib.suppress(OSError):
+                    state, _, _, session = (entry / "stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[:4]
+                    words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    ours = int(session) == child.pid or ("slow.py" in words and str(project.folder) in words)
+                    found += [words] if ours and state != "Z" else []
+        return found
+
+    def wait(enough: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not enough():
+            time.sleep(0.2)
+
+    wait(lambda: any("slow.py" in words for words in left()), 90)
+    assert any("slow.py" in words for words in left())
+    child.kill()
+    child.wait()
+    wait(lambda: not left(), 20)
+
+    assert left() == []
