@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +19,7 @@ import pluggy
 from pydantic import ValidationError
 
 from . import hookspecs
-from .components import KINDS, Component, Metric, Perturbation, Task
+from .components import Component, Metric, Perturbation, Task
 from .errors import PluginError, Problem, SpecError
 from .hookspecs import HOOKS, PROJECT
 
@@ -240,8 +240,3 @@ def _option_problem(error: Any, offer: Offer, where: str) -> Problem:
         return Problem(f"{offer.name} needs the option {option!r}", where)
     shown = repr(error.get("input"))[:60]
     return Problem(f"{offer.name}: {option} = {shown}: {error['msg'].removeprefix('Value error, ').lower()}", where)
-
-
-def kinds() -> Iterable[str]:
-    """Return the seven kinds in their order."""
-    return KINDS

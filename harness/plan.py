@@ -16,13 +16,12 @@ STAGES = ("sample", "extract", "qualify", "measure", "evaluate", "rate", "judge"
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of an audit in an order in which each follows those that it needs. `final` is false until the images are known."""
+    """The cells of an audit in an order in which each follows those that it needs."""
 
     cells: dict[str, Cell]
     data: str
     sample: str
     judge: str
-    final: bool
 
     def of_stage(self, stage: str) -> list[Cell]:
         """Return the cells of one stage."""
@@ -33,6 +32,7 @@ def draw(
     file: SpecFile,
     parts: Parts,
     salt: bytes,
+    files: Mapping[str, str],
     *,
     synthetic: str | None = None,
     n_train: int = 500,
@@ -43,14 +43,15 @@ def draw(
     planned: Set[str] = frozenset(),
     retry: bool = False,
 ) -> Plan:
-    """Draw the plan. `synthetic` is the digest of the synthetic images, None while they have not been made.
+    """Draw the plan.
 
+    files: digests of the real arms. synthetic: digest of the synthetic images, None while they have not been made.
     n_train sizes the costs. lock: what was locked first under this audit's name, None where this is the first
     plan. failed, planned: keys of earlier attempts; a failed cell that is tried again gets a new key.
     """
     spec = file.spec
     draft = Draft(spec.seed, device, failed, planned, retry)
-    data = sample.data_cell(draft, spec.data, file.base, salt)
+    data = sample.data_cell(draft, spec.data, files, salt)
     made = sample.sample_cell(draft, parts.generator, data, spec.samples)
     known = synthetic or "to be made"
     embedded = extract.cells(draft, parts, data, made, known, n_train)
@@ -59,4 +60,4 @@ def draw(
     evaluate.cells(draft, spec, parts, data, made, known)
     rate.cells(draft, spec, parts, data, made, known)
     judge = judge_cell.cell(draft, spec, lock, others)
-    return Plan(draft.cells, data, made, judge, synthetic is not None)
+    return Plan(draft.cells, data, made, judge)

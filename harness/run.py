@@ -81,9 +81,10 @@ class Audit:
         self.cache = Cache(self.settings.cache)
         self.salt = self.store.salt()
         self.bench = Bench(self.file, self.parts, self.cache, self.salt, self.settings.device)
-        self.first = plan.draw(self.file, self.parts, self.salt, device=self.settings.device)
-        data = self.first.cells[self.first.data]
-        self.data_sha256 = digest(data.arguments["files"])
+        # Every byte of the real images is read for these, so once.
+        self.files = sample.file_digests(self.file.spec.data, self.file.base)
+        self.first = plan.draw(self.file, self.parts, self.salt, self.files, device=self.settings.device)
+        self.data_sha256 = digest(self.files)
         self.plan_sha256 = digest({"plan": self.file.spec.plan(), "data": self.data_sha256})
         self.generator_sha256 = digest(self.parts.generator.identity)
         # Snapshots of earlier attempts: what fails in this one is not tried again in this one.
@@ -106,7 +107,7 @@ class Audit:
         """Return the plan as it stands, final once the synthetic images are known."""
         again = {"failed": self.failed, "planned": self.planned, "retry": self.settings.retry_failed}
         known = {}
-        first = plan.draw(self.file, self.parts, self.salt, device=self.settings.device, **again)  # type: ignore[arg-type]
+        first = plan.draw(self.file, self.parts, self.salt, self.files, device=self.settings.device, **again)  # type: ignore[arg-type]
         for key in (first.data, first.sample):
             result = self.cache.load(key)
             stored = self.store.rows(ImageSetRow, self.id, cell=key)
@@ -116,6 +117,7 @@ class Audit:
             self.file,
             self.parts,
             self.salt,
+            self.files,
             synthetic=known["synthetic"].sha256 if "synthetic" in known else None,
             n_train=known["train"].n if "train" in known else 500,
             lock=self._first_lock(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -36,12 +36,16 @@ def folders(data: DataSpec, base: Path) -> dict[str, Path]:
     return {role: datasets.located(text, base, f"data.{role}") for role, text in named.items() if text is not None}
 
 
-def data_cell(draft: Draft, data: DataSpec, base: Path, salt: bytes) -> str:
-    """Add the cell that reads the real images; its key covers their bytes, not where they lie."""
+def file_digests(data: DataSpec, base: Path) -> dict[str, str]:
+    """Return the digest of the files of each real arm; every byte of them is read."""
     layout = datasets.anchored(data, base)
-    files = {role: datasets.digest_files(folder, layout) for role, folder in folders(data, base).items()}
+    return {role: datasets.digest_files(folder, layout) for role, folder in folders(data, base).items()}
+
+
+def data_cell(draft: Draft, data: DataSpec, files: Mapping[str, str], salt: bytes) -> str:
+    """Add the cell that reads the real images; its key covers their bytes (`files`), not where they lie."""
     rules = data.model_dump(mode="json", exclude={"train", "test", "validation"})
-    arguments = {"files": files, "rules": digest(rules), "salt": digest(salt.hex())}
+    arguments = {"files": dict(files), "rules": digest(rules), "salt": digest(salt.hex())}
     return draft.add("sample", "data", "read the real images", "sample.read", arguments, None, seconds=5)
 
 
