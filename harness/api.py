@@ -17,11 +17,11 @@ from .components import (
 )
 from .errors import HarnessError, InputError, NotComputable, Problem
 from .hookspecs import hookimpl
-from .images import Comparison, ImageSet, Request
+from .images import Balls, Comparison, ImageSet, Request
 from .quantities import Quantity, Rating, Scale
 
 __all__ = [
-    "Comparison", "Component", "Context", "Extractor", "FailureMode", "Generator", "HarnessError", "ImageSet", "InputError",
+    "Balls", "Comparison", "Component", "Context", "Extractor", "FailureMode", "Generator", "HarnessError", "ImageSet", "InputError",
     "LLMCheck", "Metric", "NotComputable", "Perturbation", "Problem", "Quantity", "Rating", "RatingImporter", "Request", "Scale",
     "Task", "hookimpl",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from .cells import Cache, derive
 from .checks import Parts
 from .components import Context
 from .images import Comparison, ImageSet
+from .scoring import Arms
 from .specfile import SpecFile
 
 
@@ -27,7 +29,7 @@ class Bench:
     salt: bytes
     device: str = "cpu"
     _images: dict[tuple[str, str], ImageSet] = field(default_factory=dict, repr=False)
-    _comparisons: dict[str, Comparison] = field(default_factory=dict, repr=False)
+    _arms: dict[str, Arms] = field(default_factory=dict, repr=False)
 
     @cached_property
     def seed(self) -> int:
@@ -44,20 +46,21 @@ class Bench:
         """Return an array that a cell left, read-only."""
         return np.asarray(np.load(self.cache.folder(key) / f"{name}.npy", mmap_mode="r", allow_pickle=False))
 
-    def comparison(self, arguments: dict[str, Any]) -> Comparison:
-        """Return train, test and synthetic as a cell's arguments name them, with features where an extractor is named."""
+    def arms(self, arguments: Mapping[str, Any]) -> Arms:
+        """Return train, test and synthetic as a cell's arguments name them, with features where they have some, and their resamples."""
         keys = {"train": arguments["data"], "test": arguments["data"], "synthetic": arguments["sample"]}
         features = arguments.get("features") or {}
-        name = "|".join([*keys.values(), *features.values()])
-        if name not in self._comparisons:
+        size = arguments["size"]
+        name = "|".join([*keys.values(), *features.values(), str(size)])
+        if name not in self._arms:
             sides = {}
             for role, key in keys.items():
                 side = self.images(key, role)
                 sides[role] = side.with_features(self.array(features[role], "features")) if features else side
             # One comparison at a time: its distance matrices are the largest thing in a worker.
-            self._comparisons.clear()
-            self._comparisons[name] = Comparison(**sides)
-        return self._comparisons[name]
+            self._arms.clear()
+            self._arms[name] = Arms(Comparison(**sides), size["half_samples"], size["floor_splits"], self.seed)
+        return self._arms[name]
 
     def context(self, workdir: Path, *words: Any, fitted: str | None = None) -> Context:
         """Return a context whose seed depends on the audit's seed and these words."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .components import Component, Perturbation
+from .components import Component, Extractor, Metric, Perturbation
 from .errors import HarnessError, InputError, Problem, SpecError, raise_if
 from .host import Host, Offer
 from .quantities import Quantity
-from .spec import Criterion, DataSpec, Reference
+from .spec import AuditSpec, Criterion, DataSpec, Reference
 from .specfile import SpecFile
 
 STATISTICS = ("percent_agreement", "fleiss_kappa", "krippendorff_alpha", "gwet_ac1")
@@ -28,11 +28,12 @@ class Part:
     offer: Offer
     options: dict[str, Any]
     files_sha256: str
+    called: str = ""
 
     @property
     def name(self) -> str:
-        """The component's name."""
-        return self.offer.name
+        """The name by which the audit knows the component."""
+        return self.called or self.offer.name
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -44,7 +45,7 @@ class Part:
             "version": offer.version,
             "options": self.options,
             "files": self.files_sha256,
-        }
+        } | ({"as": self.called} if self.called else {})
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,14 @@ class Parts:
         for group in (self.extractors, self.metrics, self.perturbations, self.tasks, self.importers, self.llm_checks):
             yield from group
 
+    def extractors_of(self, metric: Part) -> list[str]:
+        """Return the names of the extractors on whose features a metric is measured; none for a metric that uses none."""
+        component = metric.component
+        if "features" not in component.needs or not isinstance(component, Metric):
+            return []
+        found = ((x.name, x.component) for x in self.extractors)
+        return [name for name, extractor in found if isinstance(extractor, Extractor) and extractor.gives() in component.takes]
+
     def quantities(self) -> dict[str, Quantity]:
         """Return `component.quantity` -> promise for metrics and tasks."""
         return {f"{part.name}.{q.name}": q for part in (*self.metrics, *self.tasks) for q in part.offer.promises}
@@ -78,26 +87,29 @@ def assemble(file: SpecFile, host: Host) -> Parts:
     def build(kind: str, reference: Reference, *place: str | int) -> Part | None:
         where = file.where(*place, reference.name)
         try:
-            component = host.build(kind, reference.name, reference.options, file.base, where)
+            component = host.build(kind, reference.name, reference.own_options, file.base, where)
             files = digest_inputs(component.inputs(), where)
         except HarnessError as error:
             problems.extend(error.problems)
             return None
-        return Part(component, host.offers[kind, reference.name], dict(reference.options), files)
+        called = reference.called if "as" in reference.options else ""
+        return Part(component, host.offers[kind, reference.name], reference.own_options, files, called)
 
     def build_all(kind: str, references: Sequence[Reference], *place: str | int) -> tuple[Part, ...]:
-        names = [r.name for r in references]
+        names = [r.called for r in references]
         for index, name in enumerate(names):
             if name in names[:index]:
-                problems.append(Problem(f"{name} is listed twice", file.where(*place, index), "list it once"))
+                fix = "list it once, or give one of them another name with the option `as`"
+                problems.append(Problem(f"{name} is listed twice", file.where(*place, index), fix))
         built = (build(kind, reference, *place, index) for index, reference in enumerate(references))
         return tuple(part for part in built if part is not None)
 
     generator = build("generator", spec.generator, "generator")
     tasks, ratings = spec.tasks, spec.ratings
+    extractors = build_all("extractor", spec.extractors, "extractors")
     groups = {
-        "extractors": build_all("extractor", spec.extractors, "extractors"),
-        "metrics": build_all("metric", spec.metrics, "metrics"),
+        "extractors": extractors,
+        "metrics": build_all("metric", _suite(spec, host, extractors), "metrics"),
         "perturbations": build_all("perturbation", spec.perturbations, "perturbations"),
         "tasks": build_all("task", tasks.components if tasks else (), "tasks", "components"),
         "importers": build_all("rating_importer", ratings.importers if ratings else (), "ratings", "importers"),
@@ -118,6 +130,25 @@ def assemble(file: SpecFile, host: Host) -> Parts:
     return parts
 
 
+def _suite(spec: AuditSpec, host: Host, extractors: Sequence[Part]) -> tuple[Reference, ...]:
+    """Return the metrics with `default` replaced by the suite: what is in it, can be measured on these data and is not named itself."""
+    offered = _offered(spec.data)
+    gives = {part.component.gives() for part in extractors if isinstance(part.component, Extractor)}
+    named = {reference.name for reference in spec.metrics}
+    found: list[Reference] = []
+    for reference in spec.metrics:
+        if reference.name != "default":
+            found.append(reference)
+            continue
+        for offer in host.of_kind("metric"):
+            kind = offer.component
+            if not issubclass(kind, Metric) or not kind.in_suite or offer.name in named or not kind.needs - {"features"} <= offered:
+                continue
+            if "features" not in kind.needs or kind.takes & gives:
+                found.append(Reference.model_validate(offer.name))
+    return tuple(found)
+
+
 def _needs(file: SpecFile, parts: Parts) -> Iterator[Problem]:
     """Yield what a component needs and the data do not offer."""
     data = file.spec.data
@@ -127,13 +158,32 @@ def _needs(file: SpecFile, parts: Parts) -> Iterator[Problem]:
         for need in sorted(part.component.needs - offered):
             fix = how.get(need, f"say where they are: data: {{{need}: ...}}")
             yield Problem(f"{part.name} needs {need}, and the data have none", file.where("data"), fix)
+    yield from _pairs(file, parts)
+    yield from _strata(file)
+
+
+def _pairs(file: SpecFile, parts: Parts) -> Iterator[Problem]:
+    """Yield the metrics that work on a kind of features which no extractor of the audit gives."""
+    for index, part in enumerate(parts.metrics):
+        if "features" in part.component.needs and parts.extractors and not parts.extractors_of(part):
+            takes = " or ".join(sorted(part.component.takes)) if isinstance(part.component, Metric) else ""
+            gives = ", ".join(f"{x.name}: {x.component.gives()}" for x in parts.extractors if isinstance(x.component, Extractor))
+            where = file.where("metrics", index)
+            yield Problem(f"{part.name} works on {takes}, which no extractor of this audit gives ({gives})", where, "add one that does")
+
+
+def _strata(file: SpecFile) -> Iterator[Problem]:
+    """Yield the strata that the data do not have."""
+    data = file.spec.data
+    known = sorted({*data.groups, *(["label"] if data.labels is not None else [])})
+    asked: list[tuple[str, str, str]] = [(stratum, "", file.where("strata")) for stratum in file.spec.strata or ()]
     for purpose, declared in file.spec.purposes.items():
         for index, criterion in enumerate(declared.criteria):
-            for stratum in criterion.strata:
-                known = {"label", *data.groups}
-                if stratum not in known or (stratum == "label" and data.labels is None):
-                    where = file.where("purposes", purpose, "criteria", index, "strata")
-                    yield Problem(f"{criterion.id}: no stratum is called {stratum!r}", where, f"known: {', '.join(sorted(known))}")
+            where = file.where("purposes", purpose, "criteria", index, "strata")
+            asked += [(stratum, f"{criterion.id}: ", where) for stratum in criterion.strata]
+    for stratum, who, where in asked:
+        if stratum not in known:
+            yield Problem(f"{who}no stratum is called {stratum!r}", where, f"known: {_list(known)}")
 
 
 def _offered(data: DataSpec) -> set[str]:
@@ -210,14 +260,13 @@ def _unfit(criterion: Criterion, promise: Quantity, is_task: bool) -> Iterator[t
 
 
 def _references(criterion: Criterion, siblings: Sequence[str], parts: Parts, is_task: bool, owner: str) -> Iterator[tuple[str, str]]:
-    extractors = [part.name for part in parts.extractors]
-    uses = not is_task and any("features" in p.component.needs for p in parts.metrics if p.name == owner)
-    if criterion.extractor is not None and (not uses or criterion.extractor not in extractors):
+    extractors = [] if is_task else [name for part in parts.metrics if part.name == owner for name in parts.extractors_of(part)]
+    if criterion.extractor is not None and criterion.extractor not in extractors:
         yield (
             f"extractor {criterion.extractor!r} is not used by {owner}",
-            _close(criterion.extractor, extractors if uses else []),
+            _close(criterion.extractor, extractors),
         )
-    if uses and criterion.extractor is None and len(extractors) > 1:
+    if criterion.extractor is None and len(extractors) > 1:
         yield f"{owner} is measured with {len(extractors)} extractors", f"add extractor: one of {_list(extractors)}"
     perturbations = [part.name for part in parts.perturbations]
     for name in criterion.qualified_by:

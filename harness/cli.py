@@ -24,6 +24,7 @@ from .quantities import Rating
 from .records import CellRow, CriterionRow, ImageSetRow, VerdictRow
 from .run import Audit, Settings, exit_code
 from .store import Store
+from .table import Table
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n", maxsplit=1)[0])
 plugins_app = typer.Typer(no_args_is_help=False, help="What is installed.")
@@ -32,6 +33,9 @@ app.add_typer(plugins_app, name="plugins", invoke_without_command=True)
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Results file; default: out/results.duckdb beside model.yaml.")]
 CacheOption = Annotated[Path | None, typer.Option("--cache", help="Folder of finished cells; default: cache beside the results file.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL.YAML", help="The audit to carry out.")]
+MemoryOption = Annotated[
+    int | None, typer.Option("--memory", min=16, help="MiB for distances between images, in each process; default: 256.")
+]
 INTERRUPTED = 130
 WORDS = {"adequate": "Adequate for purpose", "adequate_with_conditions": "Adequate with conditions",
          "insufficient_evidence": "Insufficient evidence", "inadequate": "Inadequate for purpose",
@@ -136,11 +140,50 @@ def sql(
     form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.table,
 ) -> None:
     """Query the results, read-only; also while an audit runs."""
-    table = _existing(store).query(query)
+    _print(_existing(store).query(query), form)
+
+
+def _print(table: Table, form: Form) -> None:
     if form is Form.table:
         sys.stdout.write(table.to_text(shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 0))
     else:
         sys.stdout.write(table.to_csv() if form is Form.csv else table.to_json())
+
+
+@app.command()
+def metrics(
+    real: Annotated[Path, typer.Argument(metavar="REAL", help="Real images that the generator did not see, or features of them.")],
+    synthetic: Annotated[Path, typer.Argument(metavar="SYNTHETIC", help="Its images: a folder, or features (.npy, .npz).")],
+    train: Annotated[Path | None, typer.Option("--train", help="The images that it learned from; without it REAL stands for them.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="A metric, or '{name: {option: value}}'; may be given again; default: the suite.")
+    ] = None,
+    extractor: Annotated[
+        list[str] | None, typer.Option("--extractor", help="An extractor, likewise; default: pixels and random_conv.")
+    ] = None,
+    data: Annotated[
+        str, typer.Option("--data", help="How files become images, as under `data` of model.yaml: '{patients: {pattern: P_(.+)_}}'.")
+    ] = "{}",
+    half_samples: Annotated[int, typer.Option("--half-samples", min=10, help="Resamples behind each interval.")] = 50,
+    floor_splits: Annotated[int, typer.Option("--floor-splits", min=4, help="Real-against-real splits behind each floor.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="Where components that use torch compute: cpu or cuda.")] = "cpu",
+    memory: MemoryOption = None,
+    form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.table,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Measure metrics on folders of images, or on feature files, without a model.yaml: values, intervals, floors; no verdict."""
+    from . import quick
+
+    asked = quick.Look(
+        real=real, synthetic=synthetic, train=train, data=quick.data_options(data, specfile.flow, "--data"),
+        metrics=quick.references(metric or ["default"], specfile.flow, "--metric"),
+        extractors=quick.references(extractor, specfile.flow, "--extractor") if extractor else quick.EXTRACTORS,
+        half_samples=half_samples, floor_splits=floor_splits, seed=seed, device=device, memory=memory,
+    )  # fmt: skip
+    with Live(quiet) as live:
+        table = quick.look(asked, Host.discover(), lambda title, done, total: live.update("measure", title, done, total, None))
+    _print(table, form)
 
 
 @plugins_app.callback()

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from .errors import NotComputable
 from .images import Comparison, ImageSet, Request
 from .quantities import Quantity, Rating, Scale
+
+Gives = Literal["embedding", "spatial", "logits", "distances"]
 
 
 class FailureMode(StrEnum):
@@ -46,11 +49,16 @@ class Context:
     device: str = "cpu"
     fitted: Path | None = None
     report: Callable[[int, int], None] = field(default=lambda done, total: None, repr=False, compare=False)
+    notes: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def rng(self) -> np.random.Generator:
         """A numpy generator seeded with `seed`; the same object throughout the call."""
         return np.random.default_rng(self.seed)
+
+    def note(self, quantity: str, text: str) -> None:
+        """Say how the value of a quantity was computed, where there are several ways; it is stored with the score."""
+        self.notes[quantity] = text
 
     def progress(self, done: int, total: int) -> None:
         """Say how far the call is."""
@@ -94,6 +102,14 @@ class Extractor(Component):
 
     kind = "extractor"
 
+    def gives(self) -> Gives:
+        """Return what the features are: metrics say which kinds they take.
+
+        embedding: vectors whose means, covariances and distances mean something; spatial: a flattened map of positions; logits: of
+        a classifier, one column per class; distances: only the squared Euclidean distances between rows mean something.
+        """
+        return "embedding"
+
     def fit(self, train: ImageSet, context: Context) -> None:
         """Learn from `train` and leave the state in `context.workdir`. Optional; `context.fitted` lends it to `extract`."""
 
@@ -126,16 +142,43 @@ class Perturbation(Component):
 
 
 class Metric(Component):
-    """Compares synthetic with real images."""
+    """Compares synthetic with real images.
+
+    A metric with `needs = {"features"}` is measured once per extractor whose features are of a kind that it `takes`. One that
+    looks at images overrides `describe`: the host calls it once per image set and lends the numbers as `comparison.features`, so
+    that resampling never touches an image again. in_suite: part of the suite that `metrics: default` and `harness metrics` run.
+    """
 
     kind = "metric"
     quantities: ClassVar[tuple[Quantity, ...]]
     sees: ClassVar[frozenset[FailureMode]] = frozenset()
     blind_to: ClassVar[frozenset[FailureMode]] = frozenset()
+    takes: ClassVar[frozenset[Gives]] = frozenset({"embedding"})
+    in_suite: ClassVar[bool] = False
+
+    def describe(self, images: ImageSet, context: Context) -> np.ndarray:
+        """Return numbers about each image, (N, D) float32; row i depends on image i alone. Optional."""
+        raise NotImplementedError
+
+    @classmethod
+    def describes(cls) -> bool:
+        """Whether the metric makes its own features with `describe`."""
+        return cls.describe is not Metric.describe
 
     @abstractmethod
-    def measure(self, comparison: Comparison, context: Context) -> Mapping[str, float]:
-        """Return one finite number per promised quantity; raise `NotComputable` where there is none."""
+    def measure(self, comparison: Comparison, context: Context) -> Mapping[str, float | NotComputable]:
+        """Return one finite number per promised quantity, or the `NotComputable` that says why that one has none.
+
+        Raise `NotComputable` where there is no number at all.
+        """
+
+    def per_image(self, comparison: Comparison, context: Context) -> Mapping[str, np.ndarray]:
+        """Return for some promised quantities how far each synthetic image is to blame, (N_synthetic,), higher is worse. Optional.
+
+        The host asks once for the synthetic images and once with the test images in their place, and names the images that stand
+        out.
+        """
+        return {}
 
 
 class Task(Component):

@@ -22,6 +22,7 @@ from .records import (
     ComponentRow,
     CriterionRow,
     FindingRow,
+    ImageScoreRow,
     ImageSetRow,
     JudgeCallRow,
     LedgerRow,
@@ -69,6 +70,22 @@ class RatingCount:
 
 
 @dataclass(frozen=True)
+class Standout:
+    """How many synthetic images a quantity puts beyond 95 % of the real test images, and which one is the worst."""
+
+    component: str
+    quantity: str
+    extractor: str
+    n: int
+    beyond: int
+    n_real: int
+    real_median: float
+    real_high: float
+    item: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Content:
     """Everything that one dossier is drawn from."""
 
@@ -82,6 +99,7 @@ class Content:
     scores: tuple[ScoreRow, ...] = ()
     reliability: tuple[ReliabilityRow, ...] = ()
     ratings: tuple[RatingCount, ...] = ()
+    standouts: tuple[Standout, ...] = ()
     judge_calls: tuple[JudgeCallRow, ...] = ()
     qualifications: tuple[QualificationRow, ...] = ()
     criteria: tuple[CriterionRow, ...] = ()
@@ -116,7 +134,8 @@ def collect(store: Rows, audit_id: str) -> Content:
         components=tuple(store.rows(ComponentRow, audit_id)), image_sets=tuple(store.current(ImageSetRow, audit_id)),
         planned_cells=tuple(store.current(PlannedCellRow, audit_id)), cells=tuple(store.current(CellRow, audit_id)),
         scores=tuple(store.current(ScoreRow, audit_id)), reliability=tuple(store.current(ReliabilityRow, audit_id)),
-        ratings=count_ratings(store.current(RatingRow, audit_id)), judge_calls=tuple(store.current(JudgeCallRow, audit_id)),
+        ratings=count_ratings(store.current(RatingRow, audit_id)),
+        standouts=count_standouts(store.current(ImageScoreRow, audit_id)), judge_calls=tuple(store.current(JudgeCallRow, audit_id)),
         qualifications=tuple(store.current(QualificationRow, audit_id)), criteria=tuple(store.current(CriterionRow, audit_id)),
         verdicts=tuple(store.current(VerdictRow, audit_id)), findings=tuple(store.current(FindingRow, audit_id)),
         ledger=tuple(store.rows(LedgerRow, audit_id)), pictures=tuple(store.current(PictureRow, audit_id)),
@@ -139,6 +158,19 @@ def count_ratings(rows: Iterable[RatingRow]) -> tuple[RatingCount, ...]:
         )
         for (scale, kind), mine in sorted(groups.items())
     )
+
+
+def count_standouts(rows: Iterable[ImageScoreRow]) -> tuple[Standout, ...]:
+    """Count the images that each quantity puts beyond real ones."""
+    groups: dict[tuple[str, str, str], list[ImageScoreRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.component, row.quantity, row.extractor].append(row)
+    found = []
+    for key, mine in sorted(groups.items()):
+        worst = max(mine, key=lambda r: (r.excess, r.value, r.item))
+        beyond = sum(r.excess > 1 for r in mine)
+        found.append(Standout(*key, len(mine), beyond, worst.n_real, worst.real_median, worst.real_high, worst.item, worst.value))
+    return tuple(found)
 
 
 def ordered(content: Content) -> Content:
@@ -211,7 +243,7 @@ def _replicates(scores: Iterable[ScoreRow]) -> list[dict[str, Any]]:
     return [dict(zip(names, key, strict=True)) | {"values": values} for key, values in groups.items()]
 
 
-def _plain(row: Record | RatingCount) -> TypeGuard[Record]:
+def _plain(row: Record | RatingCount | Standout) -> TypeGuard[Record]:
     return isinstance(row, Record) and not isinstance(row, PictureRow)
 
 
@@ -224,8 +256,8 @@ def _natural(name: str, row: Any) -> tuple[Any, ...]:
     return tuple((0, 0.0, "") if v is None else (1, 0.0, v) if isinstance(v, str) else (1, float(v), "") for v in values)
 
 
-def _body(row: Record | RatingCount) -> dict[str, Any]:
-    if isinstance(row, RatingCount):
+def _body(row: Record | RatingCount | Standout) -> dict[str, Any]:
+    if isinstance(row, RatingCount | Standout):
         return asdict(row)
     if isinstance(row, PictureRow):
         digests = {"png_sha256": sha256(row.png)}

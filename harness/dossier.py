@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from . import chapters, figures, wording
+from . import chapters, figures, measurements, wording
 from .content import Attached, Content, RatingCount, Rows, attachments, collect, document_digest, ordered, sha256
 from .errors import HarnessError, Problem
 from .records import PictureRow
@@ -165,9 +165,10 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
     spec = content.spec
     cases = chapters.cases(spec, content.criteria, content.verdicts)
     conserved = chapters.conservation(content.planned_cells, content.cells)
-    pictures: dict[str, list[PictureRow]] = {"real": [], "synthetic": [], "nearest": []}
+    pictures: dict[str, list[PictureRow]] = {"real": [], "synthetic": [], "nearest": [], "standout": []}
     for picture in content.pictures:
         pictures[picture.gallery].append(picture)
+    measured = [s for s in content.scores if s.stage == "measure" and not s.perturbation]
     panels, in_all = chapters.panels(content.scores, content.qualifications, spec)
     return {
         "c": content,
@@ -184,7 +185,10 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
         "eligibility": chapters.eligibility(content.qualifications, cases),
         "locked": chapters.locked(content.ledger, content.audit.plan_sha256),
         "limits": chapters.limitations(content.image_sets, content.scores, content.qualifications, spec, conserved[-1]),
-        "measured": [s for s in content.scores if s.stage == "measure" and not s.perturbation],
+        "measured": measured,
+        "by_family": measurements.by_family(measured, content.components),
+        "by_stratum": measurements.by_stratum(measured),
+        "standouts": measurements.standing_out(content.standouts),
         "tasks": [s for s in content.scores if s.stage == "evaluate" and s.repeat is None],
         "digests": {name: sha256(file.body) for name, file in attached.items()},
         "document": document_digest(attached),

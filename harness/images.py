@@ -162,6 +162,14 @@ class ImageSet:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Balls:
+    """Nearest-neighbour balls. radii: (N_among,) float64; inside: (N_of,) int64, how many of the balls hold each image."""
+
+    radii: np.ndarray
+    inside: np.ndarray
+
+
 class Comparison:
     """What a metric sees: the images that the generator learned from, real images that it did not see, and its output.
 
@@ -195,6 +203,24 @@ class Comparison:
         rows = self._rows[role]
         return len(self._sides[role]) if rows is None else len(rows)
 
+    def units(self, role: Role) -> np.ndarray:
+        """(N,) int64 index of what each image of a side belongs to: its patient, the image it was cut from, or itself."""
+        return self._of(role, self._sides[role].units)
+
+    def labels(self, role: Role) -> np.ndarray | None:
+        """(N,) int64 labels of a side, None where it has none."""
+        whole = self._sides[role].labels
+        return None if whole is None else self._of(role, whole)
+
+    def group(self, role: Role, name: str) -> np.ndarray | None:
+        """(N,) values of one group of a side (scanner, site, sex ...), None where it has none of that name."""
+        whole = (self._sides[role].groups or {}).get(name)
+        return None if whole is None else self._of(role, whole)
+
+    def n_patients(self, role: Role) -> int | None:
+        """Number of patients on one side, None where patients are unknown."""
+        return None if self._sides[role].patients is None else len(np.unique(self.units(role)))
+
     def features(self, role: Role) -> np.ndarray:
         """(N, F) float64 features of one side as the extractor gave them."""
         whole = self._sides[role].features
@@ -213,12 +239,24 @@ class Comparison:
             raise NotComputable(f"needs {k + (of == among)} {among} images for {k} neighbours, got {self.n(among)}")
         return self._neighbourhood().neighbours(of, among, k)
 
-    def within(self, of: Role, among: Role, radii: np.ndarray) -> np.ndarray:
+    def within(self, of: Role, among: Role, radii: np.ndarray, *, inclusive: bool = False) -> np.ndarray:
         """Return (N_of,): for each image of `of`, in how many balls round the images of `among` (radii (N_among,)) it lies.
 
-        Strictly inside, as in Naeem et al. 2020.
+        Strictly inside, as in Naeem et al. 2020, or with `inclusive` on the surface too, as in Kynkaanniemi et al. 2019.
         """
-        return self._neighbourhood().within(of, among, radii)
+        return self._neighbourhood().within(of, among, radii, inclusive=inclusive)
+
+    def balls(self, of: Role, among: Role, k: int, *, inclusive: bool = False) -> Balls:
+        """Return the balls that reach from each image of `among` to its k-th nearest neighbour on its own side, seen from `of`."""
+        radii = self.neighbours(among, among, k)[0][:, -1]
+        return Balls(radii, self.within(of, among, radii, inclusive=inclusive))
+
+    def reach(self, of: Role, among: Role, radii: np.ndarray, offset: float = 0.0) -> np.ndarray:
+        """Return (N_of,): the largest radius^2 / (distance^2 + offset) over the balls round `among` with a positive radius.
+
+        1 or more means inside some ball. 0 where no radius is positive; infinite on the centre of a ball when offset is 0.
+        """
+        return self._neighbourhood().reach(of, among, radii, offset)
 
     def take(self, train: np.ndarray | None = None, test: np.ndarray | None = None, synthetic: np.ndarray | None = None) -> Comparison:
         """Return the comparison of these rows of each side (None = all); distances already known are reused."""
@@ -233,6 +271,16 @@ class Comparison:
         part._pool = self._neighbourhood().take({str(role): rows for role, rows in asked.items()}) if has_features else None
         return part
 
+    def replaced(self, role: Role) -> Comparison:
+        """Return the comparison with the images of `role`, train or test, in the place of the synthetic ones."""
+        whole = Comparison(**{str(r): self._sides[role if r == "synthetic" else r] for r in self._sides})
+        rows = {str(r): self._rows[role if r == "synthetic" else r] for r in self._rows}
+        return whole if all(r is None for r in rows.values()) else whole.take(**rows)
+
+    def _of(self, role: Role, whole: np.ndarray) -> np.ndarray:
+        rows = self._rows[role]
+        return whole if rows is None else whole[rows]
+
     def _side(self, role: Role) -> ImageSet:
         rows = self._rows[role]
         if role not in self._taken:
@@ -246,6 +294,15 @@ class Comparison:
                 raise InputError(f"{', '.join(missing)} has no features: declare needs = frozenset({{'features'}})")
             self._pool = Pool({role: np.asarray(side.features) for role, side in self._sides.items()})
         return self._pool
+
+
+def from_features(features: np.ndarray, role: str, patients: tuple[str, ...] | None = None) -> ImageSet:
+    """Return an image set of which only the features are known, (N, F): its images are one black pixel each."""
+    n = len(features)
+    blank = np.broadcast_to(np.float32(0.0), (n, 1, 1, 1))
+    ids = tuple(f"{role}-{i}" for i in range(n))
+    origin: Origin = "synthetic" if role == "synthetic" else "real"
+    return ImageSet(blank, ids, (1.0, 1.0), patients=patients, origin=origin, features=features)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import png
 from .images import ImageSet
-from .records import PictureRow
+from .records import ImageScoreRow, PictureRow
 
 LARGEST_PX = 128
 
@@ -46,4 +46,15 @@ def nearest(cell: str, synthetic: ImageSet, train: ImageSet, rows: np.ndarray, p
         yield PictureRow(
             cell=cell, gallery="nearest", position=position, item=synthetic.ids[row], caption=caption, value=float(value),
             png=thumbnail(synthetic.images[row]), partner=train.ids[partner], partner_png=thumbnail(train.images[partner]),
+        )  # fmt: skip
+
+
+def standouts(cell: str, images: ImageSet, rows: Sequence[ImageScoreRow]) -> Iterator[PictureRow]:
+    """Yield the images that metrics blame, in this order, each with the quantity that blames it."""
+    at = {name: row for row, name in enumerate(images.ids)}
+    for position, row in enumerate(rows):
+        caption = f"{row.component}.{row.quantity}" + (f" ({row.extractor})" if row.extractor else "")
+        yield PictureRow(
+            cell=cell, gallery="standout", position=position, item=row.item, caption=caption, value=row.excess,
+            png=thumbnail(images.images[at[row.item]]),
         )  # fmt: skip

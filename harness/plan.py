@@ -54,9 +54,9 @@ def draw(
     data = sample.data_cell(draft, spec.data, files, salt)
     made = sample.sample_cell(draft, parts.generator, data, spec.samples)
     known = synthetic or "to be made"
-    embedded = extract.cells(draft, parts, data, made, known, n_train)
-    qualify.cells(draft, spec, parts, data, embedded, n_train)
-    measure.cells(draft, spec, parts, data, made, known, embedded, n_train)
+    described = extract.cells(draft, parts, data, made, known, n_train)
+    qualify.cells(draft, spec, parts, data, described, n_train)
+    measure.cells(draft, spec, parts, data, made, known, described, n_train)
     evaluate.cells(draft, spec, parts, data, made, known)
     rate.cells(draft, spec, parts, data, made, known)
     judge = judge_cell.cell(draft, spec, lock, others)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 Better = Literal["lower", "higher"]
-Family = Literal["distance", "coverage", "memorisation", "other"]
+Family = Literal["distance", "coverage", "memorisation", "diversity", "artefact", "other"]
 
 
 class Record(BaseModel):
@@ -44,7 +44,8 @@ class Quantity(Record):
     low, high: the quantity's range, None where open. proportion: a share of independent images, so its interval is the exact
     binomial one with the number of synthetic images as denominator. biased_in_n: its expected value depends on the number of
     images, so criteria judge it at the floor's n. fixed_train: its definition holds the training set fixed, so resampling does
-    too. family: which combination rules apply.
+    too. no_interval: why its value carries no interval, where resampling does not cover what makes it vary. family: which
+    combination rules apply.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Quantity(Record):
     proportion: bool = False
     biased_in_n: bool = False
     fixed_train: bool = False
+    no_interval: str = ""
     family: Family = "other"
 
 

@@ -112,9 +112,10 @@ class ScoreRow(Valued):
     """One value of a quantity, with interval and provenance.
 
     ci_low, ci_high: interval of `value` at `level` and `sides` (two-sided 95 % unless said otherwise). judged_value, bound_low,
-    bound_high, judged_n: what a criterion judges, with its one-sided 95 % bounds; the score at the floor's n where the quantity
-    is biased in n, `value` itself elsewhere. n: images (or cases) behind `value`; n_patients: their patients, where known.
-    floor: the same quantity on real against real at n_floor images an arm, floor_low..floor_high its 95 % range over splits.
+    bound_high, judged_n: what a criterion judges, with its one-sided 95 % bounds; the score at the floor's n where the quantity is
+    biased in n, `value` itself elsewhere. method: how `value` was computed, where there are several ways. n: images (or cases) behind
+    `value`; n_patients: their patients, where known. floor: the same quantity on real against real at n_floor images an arm,
+    floor_low..floor_high its 95 % range over splits.
     """
 
     table = "scores"
@@ -149,6 +150,7 @@ class ScoreRow(Valued):
     n: int | None = None
     n_patients: int | None = None
     seed: int | None = None
+    method: str = ""
     unit: str = "1"
     better: Better | None = None
     status: CellStatus = "ok"
@@ -170,6 +172,27 @@ class CaseScoreRow(Record):
     case_id: str
     patient: str | None = None
     value: float
+
+
+class ImageScoreRow(Record):
+    """How far one synthetic image is to blame for a quantity; higher is worse.
+
+    real_median, real_high: median and 95th percentile of the same number over the n_real test images. excess: how many times as far
+    above that median as the 95th percentile is; above 1 is beyond 95 % of real images. Where these two coincide it is 0 for a value
+    at or below them and 1000 above.
+    """
+
+    table = "image_scores"
+    cell: str
+    component: str
+    quantity: str
+    extractor: str = ""
+    item: str
+    value: float
+    real_median: float
+    real_high: float
+    n_real: int
+    excess: float
 
 
 class RatingRow(Record):
@@ -332,13 +355,15 @@ class FindingRow(Record):
 
 
 class PictureRow(Record):
-    """A small greyscale or colour PNG for the dossier. gallery: real, synthetic, or nearest (synthetic image with its nearest
-    training image, `partner`), at `position` 0, 1, ...; value: the number that chose it, where there is one.
+    """A small greyscale or colour PNG for the dossier.
+
+    gallery: real, synthetic, nearest (synthetic image with its nearest training image, `partner`), or standout (a synthetic image
+    that a metric blames), at `position` 0, 1, ...; value: the number that chose it, where there is one.
     """
 
     table = "pictures"
     cell: str
-    gallery: Literal["real", "synthetic", "nearest"]
+    gallery: Literal["real", "synthetic", "nearest", "standout"]
     position: int
     item: str
     caption: str
@@ -361,6 +386,6 @@ class LedgerRow(Record):
 
 
 ROWS: tuple[type[Record], ...] = (
-    AuditRow, OutcomeRow, ComponentRow, ImageSetRow, PlannedCellRow, CellRow, ScoreRow, CaseScoreRow, RatingRow, JudgeCallRow,
-    ReliabilityRow, QualificationRow, TrustRow, CriterionRow, VerdictRow, FindingRow, PictureRow, LedgerRow,
+    AuditRow, OutcomeRow, ComponentRow, ImageSetRow, PlannedCellRow, CellRow, ScoreRow, CaseScoreRow, ImageScoreRow, RatingRow,
+    JudgeCallRow, ReliabilityRow, QualificationRow, TrustRow, CriterionRow, VerdictRow, FindingRow, PictureRow, LedgerRow,
 )  # fmt: skip

@@ -366,6 +366,8 @@ class _Clock:
 def _components(parts: Parts) -> Iterator[ComponentRow]:
     for part in parts.all():
         promises: dict[str, Any] = {"quantities": [q.model_dump(mode="json") for q in part.offer.promises]}
+        if part.called:
+            promises["component"] = part.offer.name
         for name in ("sees", "blind_to"):
             promises[name] = sorted(getattr(part.component, name, ()))
         for name in ("failure_mode", "full_severity"):

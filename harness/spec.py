@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
@@ -22,10 +23,29 @@ class Model(BaseModel):
 
 
 class Reference(Model):
-    """A component by name, with options: `frechet`, or `{vendi: {kernel: cosine}}`."""
+    """A component by name, with options: `frechet`, or `{vendi: {kernel: cosine}}`.
+
+    With the option `as` it goes by another name in this audit, so that one component can be used twice with different options.
+    """
 
     name: str
     options: dict[str, Any] = {}
+
+    @property
+    def called(self) -> str:
+        """The name by which the audit knows the component: its own, or that of the option `as`."""
+        return str(self.options.get("as", self.name))
+
+    @property
+    def own_options(self) -> dict[str, Any]:
+        """The options of the component itself."""
+        return {key: value for key, value in self.options.items() if key != "as"}
+
+    @model_validator(mode="after")
+    def _is_called(self) -> Self:
+        if "as" in self.options and not re.fullmatch(r"[a-z0-9][a-z0-9_]{0,63}", self.called):
+            raise ValueError(f"as: {self.called!r} is no name; names are lower case letters, digits and _")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -269,8 +289,17 @@ class Purpose(Model):
         return self
 
 
+def _suite(value: Any) -> Any:
+    return ["default"] if value == "default" else value
+
+
 class AuditSpec(Model):
-    """One `model.yaml`."""
+    """One `model.yaml`.
+
+    metrics: by name; `default` stands for every metric of the default suite that the data and the extractors allow. strata: labels
+    or groups within which metrics are measured too; absent, the labels where the data have them and the groups that the generator's
+    files have; a criterion may name more.
+    """
 
     audit: Name
     title: str = ""
@@ -280,7 +309,8 @@ class AuditSpec(Model):
     generator: Reference
     samples: int = Field(ge=2)
     extractors: tuple[Reference, ...] = ()
-    metrics: tuple[Reference, ...] = ()
+    metrics: Annotated[tuple[Reference, ...], BeforeValidator(_suite)] = ()
+    strata: tuple[str, ...] | None = None
     perturbations: tuple[Reference, ...] = ()
     tasks: Tasks | None = None
     ratings: Ratings | None = None

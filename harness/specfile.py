@@ -60,9 +60,16 @@ def schema(options: Mapping[str, Mapping[str, dict[str, Any]]]) -> dict[str, Any
     whole = AuditSpec.model_json_schema()
     definitions = whole["$defs"]
     for kind, named in options.items():
-        short = {"enum": sorted(named), "description": f"an installed {kind.replace('_', ' ')}"}
+        suite = ["default"] if kind == "metric" else []
+        short = {"enum": sorted([*named, *suite]), "description": f"an installed {kind.replace('_', ' ')}"}
+        alias = {"as": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_]*$", "description": "another name for it in this audit"}}
         long = [
-            {"type": "object", "properties": {name: body}, "required": [name], "additionalProperties": False}
+            {
+                "type": "object",
+                "properties": {name: body | {"properties": body.get("properties", {}) | alias}},
+                "required": [name],
+                "additionalProperties": False,
+            }
             for name, body in sorted(named.items())
         ]
         definitions[f"{kind}_reference"] = {"anyOf": [short, *long]}
@@ -70,6 +77,7 @@ def schema(options: Mapping[str, Mapping[str, dict[str, Any]]]) -> dict[str, Any
     properties["generator"] = {"$ref": "#/$defs/generator_reference"}
     for key, kind in (("extractors", "extractor"), ("metrics", "metric"), ("perturbations", "perturbation")):
         properties[key]["items"] = {"$ref": f"#/$defs/{kind}_reference"}
+    properties["metrics"] = {"anyOf": [{"const": "default"}, properties["metrics"]]}
     definitions["Tasks"]["properties"]["components"]["items"] = {"$ref": "#/$defs/task_reference"}
     ratings = definitions["Ratings"]["properties"]
     ratings["importers"]["items"] = {"$ref": "#/$defs/rating_importer_reference"}
@@ -79,6 +87,17 @@ def schema(options: Mapping[str, Mapping[str, dict[str, Any]]]) -> dict[str, Any
     for name, words in (("ScaleSpec", {"type": "string"}), ("Attribute", {"const": "folder"})):
         definitions[name] = {"anyOf": [words, definitions[name]]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "model.yaml of the audit harness", **whole}
+
+
+def flow(text: str) -> Any:
+    """Return the value of one line of YAML 1.2, as an option on a command line; `ValueError` where it is none."""
+    try:
+        _refuse_tricks(text, "")
+        yaml = YAML(typ="rt", pure=True)
+        yaml.version = (1, 2)
+        return _walk(yaml.load(text), (), {})
+    except (YAMLError, RecursionError, SpecError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _plain(path: Path) -> tuple[dict[str, Any], dict[Path_, int]]:

@@ -23,6 +23,7 @@ from .api import (
     FailureMode,
     Generator,
     ImageSet,
+    InputError,
     LLMCheck,
     Metric,
     NotComputable,
@@ -34,9 +35,12 @@ from .api import (
     Scale,
     Task,
 )
+from .asking import ask
+from .host import Host
+from .images import from_features
 from .phantoms import phantoms, write_phantoms
 
-__all__ = ["check", "phantoms", "write_phantoms"]
+__all__ = ["check", "measure", "phantoms", "write_phantoms"]
 _Given = ParamSpec("_Given")
 _Answer = TypeVar("_Answer")
 _KNOWN = frozenset({"masks", "labels", "concepts", "patients", "sources", "features"})
@@ -116,6 +120,36 @@ def check(
     raise AssertionError(f"{_called(component)} is of no kind that the harness knows")
 
 
+def measure(
+    metric: str | Mapping[str, Mapping[str, Any]] | Metric, *, train: np.ndarray, test: np.ndarray, synthetic: np.ndarray, seed: int = 0
+) -> dict[str, float]:
+    """Return the numbers of any metric on plain feature arrays.
+
+    metric: the name of an installed metric, `{name: {option: value}}` as in model.yaml, or an instance. train, test, synthetic: (N, F)
+    float arrays of one width; test may have no rows. A metric that describes images itself cannot be asked this way. A quantity without
+    a number raises `NotComputable`.
+    """
+    if not isinstance(metric, Metric):
+        name, options = (metric, {}) if isinstance(metric, str) else next(iter(metric.items()))
+        built = Host.discover().build("metric", name, options, Path.cwd())
+        assert isinstance(built, Metric)
+        metric = built
+    if "features" not in metric.needs:
+        raise InputError(f"{metric.name} looks at images, not at features; `harness metrics` takes folders of images")
+    sides = {}
+    for role, values in (("train", train), ("test", test), ("synthetic", synthetic)):
+        features = np.asarray(values)
+        if features.ndim != 2:
+            raise InputError(f"{role} must be (N, F), got shape {features.shape}")
+        sides[role] = from_features(features, role)
+    with tempfile.TemporaryDirectory(prefix="measure-") as folder:
+        answer = ask(metric, Comparison(**sides), Context(seed=seed, workdir=Path(folder)))
+    missing = [value for value in answer.values() if isinstance(value, NotComputable)]
+    if missing:
+        raise missing[0]
+    return {name: value for name, value in answer.items() if not isinstance(value, NotComputable)}
+
+
 def _require(kept: bool, sentence: str) -> None:
     if not kept:
         raise AssertionError(sentence)
@@ -182,6 +216,9 @@ def _metric(metric: Metric, bench: _Bench) -> None:
     called = _called(metric)
     train, test, synthetic = (bench.images(role, metric.needs) for role in range(3))
     synthetic = replace(synthetic, origin="synthetic")
+    if metric.describes():
+        _require("features" not in metric.needs, f"{called} describes images itself, so it does not need the features of an extractor")
+        train, test, synthetic = (_described(metric, side, bench) for side in (train, test, synthetic))
 
     def measured(comparison: Comparison) -> Mapping[str, float]:
         result = _call(metric, metric.measure, comparison, bench.context())
@@ -201,6 +238,30 @@ def _metric(metric: Metric, bench: _Bench) -> None:
     for name, value in first.items():
         same = math.isclose(moved[name], value, rel_tol=bench.tolerance, abs_tol=bench.tolerance)
         _require(same, f"{called}: {name} is {value:g}, and {moved[name]:g} with the images in another order")
+    blamed = _call(metric, metric.per_image, Comparison(train, test, synthetic), bench.context())
+    for name, values in blamed.items():
+        _require(name in first, f"{called}.per_image blames images for {name!r}, which it does not promise")
+        kept = isinstance(values, np.ndarray) and values.shape == (bench.n,) and bool(np.isfinite(values).all())
+        _require(kept, f"{called}.per_image must return {bench.n} finite numbers for {name}, one per synthetic image")
+
+
+def _described(metric: Metric, images: ImageSet, bench: _Bench) -> ImageSet:
+    """Return the images with the numbers that the metric makes of them, which depend on each image alone."""
+    called = f"{_called(metric)}.describe"
+    whole = _features(called, _call(metric, metric.describe, images, bench.context()), images)
+    rows = np.random.default_rng(bench.seed).permutation(bench.n)[: max(1, bench.n // 3)]
+    few = images.take(rows)
+    same = _close(_features(called, _call(metric, metric.describe, few, bench.context()), few), whole[rows], max(bench.tolerance, 1e-5))
+    _require(same, f"{called}: the numbers of an image depend on the other images in the set")
+    return images.with_features(whole)
+
+
+def _features(called: str, result: Any, images: ImageSet) -> np.ndarray:
+    fits = isinstance(result, np.ndarray) and result.ndim == 2 and len(result) == len(images) and result.dtype == np.float32
+    got = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
+    _require(fits, f"{called} must return float32 of shape ({len(images)}, F), got {got}")
+    _require(bool(np.isfinite(result).all()), f"{called} returns features that are not finite")
+    return np.asarray(result)
 
 
 def _number(value: Any, what: str) -> float:
@@ -251,11 +312,7 @@ def _extractor(extractor: Extractor, bench: _Bench) -> None:
 
     def extracted(some: ImageSet) -> np.ndarray:
         result = _call(extractor, extractor.extract, some, bench.context(fitted=fitting.workdir))
-        fits = isinstance(result, np.ndarray) and result.ndim == 2 and len(result) == len(some) and result.dtype == np.float32
-        got = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
-        _require(fits, f"{called} must return float32 of shape ({len(some)}, F), got {got}")
-        _require(bool(np.isfinite(result).all()), f"{called} returns features that are not finite")
-        return np.asarray(result)
+        return _features(called, result, some)
 
     whole = extracted(images)
     _require(np.array_equal(extracted(images), whole), f"{called} gives other features for the same images and seed")

@@ -174,6 +174,7 @@ CREATE TABLE scores (
     n BIGINT,
     n_patients BIGINT,
     seed BIGINT,
+    method VARCHAR NOT NULL,
     unit VARCHAR NOT NULL,
     better VARCHAR CHECK (better IN ('lower', 'higher')),
     status VARCHAR NOT NULL CHECK (status IN ('ok', 'not_computable', 'failed')),
@@ -214,6 +215,7 @@ COMMENT ON COLUMN scores.judged_n IS 'Images behind judged_value (count); NULL w
 COMMENT ON COLUMN scores.n IS 'Images, or test cases, behind value (count); NULL where not counted.';
 COMMENT ON COLUMN scores.n_patients IS 'Patients behind value (count); NULL where patients are unknown.';
 COMMENT ON COLUMN scores.seed IS 'Seed that the component was given; NULL where it used none.';
+COMMENT ON COLUMN scores.method IS 'How the value was computed, where there are several ways, such as the route and ranks of a Frechet distance; empty elsewhere.';
 COMMENT ON COLUMN scores.unit IS 'Unit of value and of every number in that unit; 1 is dimensionless.';
 COMMENT ON COLUMN scores.better IS 'Direction in which the quantity improves: lower or higher; NULL where neither is better.';
 COMMENT ON COLUMN scores.status IS 'ok: value is there; not_computable: the component says honestly that it has no number; failed: it raised an error or broke its promise.';
@@ -246,6 +248,32 @@ COMMENT ON COLUMN case_scores.repeat IS 'Number of the repeat, from 0; the same 
 COMMENT ON COLUMN case_scores.case_id IS 'Id of the test image.';
 COMMENT ON COLUMN case_scores.patient IS 'Patient of the test image; NULL where patients are unknown.';
 COMMENT ON COLUMN case_scores.value IS 'Result on this case, in the unit that the task declares for the quantity (components.promises).';
+
+CREATE TABLE image_scores (
+    audit_id VARCHAR NOT NULL,
+    cell VARCHAR NOT NULL,
+    component VARCHAR NOT NULL,
+    quantity VARCHAR NOT NULL,
+    extractor VARCHAR NOT NULL,
+    item VARCHAR NOT NULL,
+    value DOUBLE NOT NULL CHECK (isfinite(value)),
+    real_median DOUBLE NOT NULL CHECK (isfinite(real_median)),
+    real_high DOUBLE NOT NULL CHECK (isfinite(real_high)),
+    n_real BIGINT NOT NULL,
+    excess DOUBLE NOT NULL CHECK (isfinite(excess))
+);
+COMMENT ON TABLE image_scores IS 'How far one synthetic image is to blame for a quantity; higher is worse.';
+COMMENT ON COLUMN image_scores.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
+COMMENT ON COLUMN image_scores.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
+COMMENT ON COLUMN image_scores.component IS 'Name of the metric.';
+COMMENT ON COLUMN image_scores.quantity IS 'Name of the quantity.';
+COMMENT ON COLUMN image_scores.extractor IS 'Extractor whose features were used; empty where the metric uses none.';
+COMMENT ON COLUMN image_scores.item IS 'Id of the synthetic image.';
+COMMENT ON COLUMN image_scores.value IS 'The metric''s number for this image, in a scale of its own.';
+COMMENT ON COLUMN image_scores.real_median IS 'Median of the same number over the real test images.';
+COMMENT ON COLUMN image_scores.real_high IS '95th percentile of the same number over the real test images.';
+COMMENT ON COLUMN image_scores.n_real IS 'Number of real test images behind real_median and real_high.';
+COMMENT ON COLUMN image_scores.excess IS '(value - real_median) / (real_high - real_median): above 1 is beyond 95 % of real test images; between 0 and 1000.';
 
 CREATE TABLE ratings (
     audit_id VARCHAR NOT NULL,
@@ -518,7 +546,7 @@ COMMENT ON COLUMN findings.evidence IS 'Where to look: ids, counts, file and lin
 CREATE TABLE pictures (
     audit_id VARCHAR NOT NULL,
     cell VARCHAR NOT NULL,
-    gallery VARCHAR NOT NULL CHECK (gallery IN ('real', 'synthetic', 'nearest')),
+    gallery VARCHAR NOT NULL CHECK (gallery IN ('real', 'synthetic', 'nearest', 'standout')),
     position BIGINT NOT NULL,
     item VARCHAR NOT NULL,
     caption VARCHAR NOT NULL,
@@ -530,7 +558,7 @@ CREATE TABLE pictures (
 COMMENT ON TABLE pictures IS 'A small PNG for the dossier.';
 COMMENT ON COLUMN pictures.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
 COMMENT ON COLUMN pictures.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
-COMMENT ON COLUMN pictures.gallery IS 'Gallery the picture belongs to: real, synthetic, or nearest (synthetic image beside its nearest training image).';
+COMMENT ON COLUMN pictures.gallery IS 'Gallery the picture belongs to: real, synthetic, nearest (synthetic image beside its nearest training image) or standout (synthetic image that a metric blames).';
 COMMENT ON COLUMN pictures.position IS 'Place in the gallery, from 0.';
 COMMENT ON COLUMN pictures.item IS 'Id of the image.';
 COMMENT ON COLUMN pictures.caption IS 'Caption, in words.';

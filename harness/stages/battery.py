@@ -1,43 +1,17 @@
-"""How real images are split, planted with defects and resampled; the same for every metric, so that metrics compare."""
+"""Plants defects in real images: the same split and the same defect for every metric, so that metrics compare."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from ..bench import Bench
 from ..cells import derive
 from ..checks import Part
 from ..components import Context, Perturbation
-from ..errors import NotComputable, PluginError
+from ..errors import PluginError
 from ..images import ImageSet
-
-LEAST_UNITS = 8
-
-
-def halves(units: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of two halves of the patients: the anchor, which plays the training set, and the probe."""
-    present = np.unique(units)
-    if len(present) < LEAST_UNITS:
-        raise NotComputable(f"needs at least {LEAST_UNITS} patients to split, got {len(present)}")
-    first = np.random.default_rng(seed).permutation(present)[: (len(present) + 1) // 2]
-    inside = np.isin(units, first)
-    return np.flatnonzero(inside), np.flatnonzero(~inside)
-
-
-def draw(units: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return n rows, patient by patient in random order; the last patient may be cut short."""
-    return np.sort(by_patient(units, rng)[:n])
-
-
-def by_patient(units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return all rows, the patients in random order and each patient's rows together."""
-    order = rng.permutation(np.unique(units))
-    rank = np.empty(int(units.max()) + 1, dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    return np.argsort(rank[units], kind="stable")
+from ..resampling import halves
 
 
 def split_seed(bench: Bench, fault: int) -> int:

@@ -21,9 +21,9 @@ from ..errors import NotComputable, PluginError
 from ..images import ImageSet
 from ..quantities import Quantity, Record
 from ..records import CaseScoreRow, CellStatus, ScoreRow
+from ..resampling import draw
 from ..spec import AuditSpec
 from ..statistics.intervals import Interval, mean_interval
-from .battery import draw
 
 BASELINE = (1.0, 0.0)
 LEAST_UNITS = 10

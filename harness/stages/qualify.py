@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..asking import ask
 from ..bench import Bench
 from ..cells import Cell, Draft, derive
 from ..checks import Parts
@@ -22,38 +23,33 @@ from ..errors import NotComputable
 from ..images import Comparison, ImageSet
 from ..quantities import Quantity, Record
 from ..records import CellStatus, QualificationRow, ScoreRow
+from ..resampling import by_patient, draw, halves
 from ..spec import AuditSpec
 from ..statistics.trends import qualify as judge_response
-from .asking import ask
-from .battery import by_patient, draw, halves, planted, split_seed
-from .extract import Embedded, planted_cell
+from .battery import planted, split_seed
+from .extract import Described, planted_cell
 
 LEAST_IMAGES = 20
 EVALUATIONS_PER_SECOND = 60.0
 
 
-def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, embedded: dict[str, Embedded], n: int) -> list[str]:
+def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, described: Described, n: int) -> list[str]:
     """Add the planted images and the battery of every metric, extractor and perturbation."""
     keys = []
     for p, defect in enumerate(parts.perturbations):
         assert isinstance(defect.component, Perturbation)
-        doses = defect.component.doses
-        pools: dict[str, dict[str, list[str]]] = {"": {}}
-        for e, extractor in enumerate(parts.extractors):
-            fitted = embedded[extractor.name].fitted
-            pools[extractor.name] = {
-                f"{dose:g}": [
-                    planted_cell(draft, parts, e, p, dose, fault, data, fitted) for fault in range(spec.qualification.fault_seeds)
-                ]
+        doses, pools = defect.component.doses, dict[int, dict[str, list[str]]]()
+        for made in (*described.extractors.values(), *described.metrics.values()):
+            pools[id(made)] = {
+                f"{dose:g}": [planted_cell(draft, parts, made, p, dose, fault, data) for fault in range(spec.qualification.fault_seeds)]
                 for dose in doses
             }
         for m, metric in enumerate(parts.metrics):
-            uses = "features" in metric.component.needs
-            for name in [x.name for x in parts.extractors] if uses else [""]:
-                features = {role: embedded[name].roles[role] for role in ("train", "test")} if uses else {}
+            for name, source in described.of(parts, metric):
+                features = {role: source.roles[role] for role in ("train", "test")} if source else {}
                 size = spec.qualification.model_dump()
                 arguments: dict[str, Any] = {"metric": m, "perturbation": p, "extractor": name, "data": data, "features": features,
-                             "planted": pools[name] if uses else {}, "size": size}  # fmt: skip
+                             "planted": pools[id(source)] if source else {}, "size": size}  # fmt: skip
                 needs = [data, *features.values(), *(key for group in arguments["planted"].values() for key in group)]
                 evaluations = size["null_splits"] + size["replicates"] * (len(doses) + 1)
                 title = f"{metric.name} on {defect.name}" + (f", {name}" if name else "")
@@ -81,17 +77,14 @@ def battery(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     def context(*words: Any) -> Context:
         return Context(derive(bench.seed, part.name, part.offer.version, "qualify", *words), folder, bench.device)
 
-    null: dict[str, list[float]] = {q.name: [] for q in metric.quantities}
+    found = _Values(metric)
     whole = Comparison(real, test, real)
     anchor_n = min(len(anchor) for anchor, _ in splits)
     for repeat in range(size["null_splits"]):
         rng = np.random.default_rng(derive(bench.seed, "null split", repeat))
         probe, anchor = _two(real.units, n, anchor_n, rng)
-        for name, value in ask(metric, whole.take(train=anchor, synthetic=probe), context("null", repeat)).items():
-            null[name].append(value)
-    doses: dict[float, dict[str, list[float]]] = {}
+        found.ask(None, whole.take(train=anchor, synthetic=probe), context("null", repeat))
     for dose in (0.0, *defect.component.doses):
-        doses[dose] = {q.name: [] for q in metric.quantities}
         for fault in faults:
             anchor, probe = splits[fault]
             pool = real.take(probe) if dose == 0 else pools[dose, fault]
@@ -99,11 +92,40 @@ def battery(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
             for repeat in range(fault, size["replicates"], len(faults)):
                 rng = np.random.default_rng(derive(bench.seed, "replicate", repeat))
                 rows = draw(pool.units, n, rng)
-                for name, value in ask(metric, comparison.take(synthetic=rows), context(dose, repeat)).items():
-                    doses[dose][name].append(value)
+                found.ask(dose, comparison.take(synthetic=rows), context(dose, repeat))
     for quantity in metric.quantities:
-        yield from _scores(cell, part.name, quantity, defect.name, null[quantity.name], doses, n)
-        yield _qualification(cell, part.name, quantity, defect.component, defect.name, null[quantity.name], doses, n)
+        if quantity.name in found.reasons:
+            yield _untested(cell, part.name, quantity, defect.component, defect.name, found.reasons[quantity.name])
+            continue
+        null, doses = found.null(quantity.name), found.doses(quantity.name)
+        yield from _scores(cell, part.name, quantity, defect.name, null, doses, n)
+        yield _qualification(cell, part.name, quantity, defect.component, defect.name, null, doses, n)
+
+
+class _Values:
+    """What a metric says of null splits (dose None) and of replicates at each dose, and which quantities had no number once."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self.values: dict[float | None, dict[str, list[float]]] = {}
+        self.reasons: dict[str, str] = {}
+
+    def ask(self, dose: float | None, comparison: Comparison, context: Context) -> None:
+        """Add one answer."""
+        into = self.values.setdefault(dose, {q.name: [] for q in self.metric.quantities})
+        for name, value in ask(self.metric, comparison, context).items():
+            if isinstance(value, NotComputable):
+                self.reasons.setdefault(name, str(value))
+            else:
+                into[name].append(value)
+
+    def null(self, quantity: str) -> list[float]:
+        """Return the values of a quantity on null splits."""
+        return self.values[None][quantity]
+
+    def doses(self, quantity: str) -> dict[float, list[float]]:
+        """Return the values of a quantity at each dose."""
+        return {dose: found[quantity] for dose, found in self.values.items() if dose is not None}
 
 
 def _side(bench: Bench, arguments: Any, role: str) -> ImageSet:
@@ -128,19 +150,19 @@ def _two(units: np.ndarray, n: int, m: int, rng: np.random.Generator) -> tuple[n
 
 
 def _scores(cell: Cell, component: str, quantity: Quantity, perturbation: str, null: list[float],
-            doses: dict[float, dict[str, list[float]]], n: int) -> Iterator[ScoreRow]:  # fmt: skip
+            doses: dict[float, list[float]], n: int) -> Iterator[ScoreRow]:  # fmt: skip
     common = {"cell": cell.key, "component": component, "quantity": quantity.name, "extractor": cell.arguments["extractor"],
               "perturbation": perturbation, "n": n, "unit": quantity.unit, "better": quantity.better}  # fmt: skip
     for repeat, value in enumerate(null):
         yield ScoreRow(**common, stage="null", severity=0.0, repeat=repeat, value=value)
     for dose, values in doses.items():
-        for repeat, value in enumerate(values[quantity.name]):
+        for repeat, value in enumerate(values):
             yield ScoreRow(**common, stage="qualify", severity=dose, repeat=repeat, value=value)
 
 
 def _qualification(cell: Cell, component: str, quantity: Quantity, defect: Perturbation, perturbation: str, null: list[float],
-                   doses: dict[float, dict[str, list[float]]], n: int) -> QualificationRow:  # fmt: skip
-    values = {dose: np.array(found[quantity.name]) for dose, found in doses.items()}
+                   doses: dict[float, list[float]], n: int) -> QualificationRow:  # fmt: skip
+    values = {dose: np.array(found) for dose, found in doses.items()}
     worse: Literal["higher", "lower"] = "higher" if quantity.better == "lower" else "lower"
     found = judge_response(np.array(null), values, defect.dose_of_concern, worse)
     return QualificationRow(
@@ -157,9 +179,12 @@ def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator
     part, defect = bench.parts.metrics[cell.arguments["metric"]], bench.parts.perturbations[cell.arguments["perturbation"]]
     assert isinstance(defect.component, Perturbation)
     for quantity in part.offer.promises:
-        yield QualificationRow(
-            cell=cell.key, component=part.name, quantity=quantity.name, extractor=cell.arguments["extractor"],
-            perturbation=defect.name, failure_mode=defect.component.failure_mode, n=None,
-            dose_of_concern=defect.component.dose_of_concern, dose_reason=defect.component.because, outcome=None,
-            reason=f"not tested: {reason}",
-        )  # fmt: skip
+        yield _untested(cell, part.name, quantity, defect.component, defect.name, reason)
+
+
+def _untested(cell: Cell, component: str, quantity: Quantity, defect: Perturbation, perturbation: str, reason: str) -> QualificationRow:
+    return QualificationRow(
+        cell=cell.key, component=component, quantity=quantity.name, extractor=cell.arguments["extractor"], perturbation=perturbation,
+        failure_mode=defect.failure_mode, n=None, dose_of_concern=defect.dose_of_concern, dose_reason=defect.because, outcome=None,
+        reason=f"not tested: {reason}",
+    )  # fmt: skip

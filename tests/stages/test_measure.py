@@ -14,6 +14,7 @@ from harness.components import Context, Metric
 from harness.images import Comparison, ImageSet
 from harness.quantities import Quantity
 from harness.records import ScoreRow
+from harness.scoring import Arms
 from harness.stages.measure import _measure
 from harness.statistics.intervals import binomial_interval
 
@@ -53,7 +54,8 @@ def measured(train: int, test: int, synthetic: int, each: int = 1) -> dict[str, 
     part = SimpleNamespace(name="bright", component=Bright(), offer=SimpleNamespace(version="1"))
     bench: Any = SimpleNamespace(seed=1, device="cpu", parts=SimpleNamespace(metrics=[part]))
     cell: Any = SimpleNamespace(key="c", arguments={"metric": 0, "extractor": "", "size": {"half_samples": 50, "floor_splits": 4}})
-    return {row.quantity: row for row in _measure(bench, cell, Comparison(**sides), "", Path())}
+    arms = Arms(Comparison(**sides), 50, 4, seed=1)
+    return {row.quantity: row for row in _measure(bench, cell, arms, "", Path())}
 
 
 def test_a_share_of_independent_images_is_binomial() -> None:

@@ -1,0 +1,73 @@
+"""How the measured values of a dossier are arranged: by family, by stratum, and the images that stand out. Rows in, printable facts out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .content import Standout
+from .records import ComponentRow, ScoreRow
+from .statistics.intervals import Interval, binomial_interval
+
+FAMILIES = {
+    "distance": "Distances between distributions",
+    "coverage": "Coverage of the real images",
+    "diversity": "Diversity",
+    "memorisation": "Memorisation and privacy",
+    "artefact": "Artefacts in the image",
+    "other": "Other quantities",
+}
+LEVELS = 4
+
+
+def by_family(rows: Iterable[ScoreRow], components: Iterable[ComponentRow]) -> list[tuple[str, list[ScoreRow]]]:
+    """Return the values over all images under the title of their family, in the order of FAMILIES."""
+    families = {
+        f"{component.name}.{quantity['name']}": quantity.get("family", "other")
+        for component in components
+        if component.kind == "metric"
+        for quantity in component.promises.get("quantities", ())
+    }
+    groups: dict[str, list[ScoreRow]] = {family: [] for family in FAMILIES}
+    for row in rows:
+        if not row.stratum and row.status == "ok":
+            groups[families.get(f"{row.component}.{row.quantity}", "other")].append(row)
+    return [(FAMILIES[family], mine) for family, mine in groups.items() if mine]
+
+
+@dataclass(frozen=True)
+class Strata:
+    """Values within the levels of one label or group: one row per quantity, one column per level, None where it is not known."""
+
+    name: str
+    levels: tuple[tuple[str, int | None], ...]
+    rows: tuple[tuple[ScoreRow, tuple[ScoreRow | None, ...]], ...]
+
+
+def by_stratum(rows: Iterable[ScoreRow]) -> list[Strata]:
+    """Arrange the values within strata, at most four levels to a table; a row's first entry names the quantity."""
+    rows = [row for row in rows if row.stratum]
+    found = []
+    for name in sorted({row.stratum.split("=")[0] for row in rows}):
+        mine = [row for row in rows if row.stratum.split("=")[0] == name]
+        levels = sorted({row.stratum for row in mine if "=" in row.stratum})
+        at = {(row.component, row.quantity, row.extractor, row.stratum): row for row in mine}
+        for start in range(0, len(levels), LEVELS):
+            part = levels[start : start + LEVELS]
+            heads = tuple(
+                (level.split("=", 1)[1], next((r.n for r in mine if r.stratum == level and r.n is not None), None)) for level in part
+            )
+            body = []
+            for key in dict.fromkeys((row.component, row.quantity, row.extractor) for row in mine):
+                values = tuple(at.get((*key, level)) for level in part)
+                first = next((row for row in values if row is not None), None)
+                if first is not None:
+                    body.append((first, values))
+            found.append(Strata(name, heads, tuple(body)))
+    return found
+
+
+def standing_out(rows: Sequence[Standout]) -> list[tuple[Standout, Interval]]:
+    """Return the quantities that blame images, the largest share beyond real images first, with the exact interval of that share."""
+    ranked = sorted(rows, key=lambda row: (-row.beyond / row.n, row.component, row.quantity, row.extractor))
+    return [(row, binomial_interval(row.beyond, row.n)) for row in ranked]

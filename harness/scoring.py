@@ -1,0 +1,208 @@
+"""One metric on three image sets: value, interval, and the floor of real against real.
+
+The estimand is the expected value at this number of images. The interval is the value +- t * SD over half-samples (real images by
+patient, synthetic ones by `units`), exact binomial where the quantity is a share of independent images; few patients give none. The
+floor is the same metric on two patient-disjoint parts of the training set; `value_at_floor_n` is the synthetic arm measured at the
+floor's sizes, and that pair is what a criterion judges when the quantity depends on the number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from .asking import Answer, ask
+from .cells import derive
+from .components import Context, Metric
+from .errors import NotComputable
+from .images import Comparison, Role
+from .quantities import Quantity
+from .resampling import draw, halves
+from .statistics.intervals import Interval, binomial_interval, half_sample_interval, half_sample_rows
+
+LEAST_UNITS = 10
+ROLES: tuple[Role, ...] = ("train", "test", "synthetic")
+Lend = Callable[..., Context]
+
+
+@dataclass
+class Arms:
+    """Three image sets with every resample that intervals and floors need, drawn once and shared by the metrics that are measured.
+
+    half_samples, floor_splits: how many. seed: the audit's. An empty test set is left out of all resampling.
+    """
+
+    comparison: Comparison
+    half_samples: int
+    floor_splits: int
+    seed: int
+    _halves: dict[bool, list[Comparison]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many independent units each side has: patients, files, or images on their own; empty sides are left out."""
+        return {role: len(np.unique(self.comparison.units(role))) for role in ROLES if self.comparison.n(role)}
+
+    @property
+    def independent(self) -> bool:
+        """Whether every synthetic image stands on its own."""
+        return self.counts.get("synthetic", 0) == self.comparison.n("synthetic")
+
+    def few(self, roles: Iterable[str] = ROLES) -> str:
+        """Return which of these sides has too few units for any interval, or nothing."""
+        for role in roles:
+            if self.counts.get(role, LEAST_UNITS) < LEAST_UNITS:
+                what = "independent synthetic images" if role == "synthetic" else f"{role} patients"
+                return f"{self.counts[role]} {what}, at least {LEAST_UNITS} are needed for an interval"
+        return ""
+
+    def halves(self, *, held: bool) -> list[Comparison]:
+        """Return the half-samples: of all sides, or of the synthetic side alone with the real ones held fixed."""
+        if held not in self._halves:
+            made = []
+            for repeat in range(self.half_samples):
+                rng = np.random.default_rng(derive(self.seed, "half-sample", repeat))
+                rows = {str(role): half_sample_rows(self.comparison.units(role), rng) for role in ROLES if role in self.counts}
+                chosen = {"synthetic": rows["synthetic"]} if held else rows
+                made.append(self.comparison.take(**chosen))
+            self._halves[held] = made
+        return self._halves[held]
+
+    @cached_property
+    def floor(self) -> tuple[list[tuple[Comparison, Comparison]], int]:
+        """Pairs (real against real, synthetic against the same real) at one number of images an arm, and that number."""
+        comparison, units = self.comparison, self.comparison.units("train")
+        splits = [halves(units, derive(self.seed, "floor", repeat)) for repeat in range(self.floor_splits)]
+        n = min(*(len(probe) for _, probe in splits), comparison.n("synthetic"))
+        if not n:
+            raise NotComputable("there are no synthetic images")
+        real, pairs = comparison.replaced("train"), []
+        for repeat, (anchor, rest) in enumerate(splits):
+            rng = np.random.default_rng(derive(self.seed, "floor draw", repeat))
+            probe = rest[draw(units[rest], n, rng)]
+            drawn = draw(comparison.units("synthetic"), n, rng)
+            pairs.append((real.take(train=anchor, synthetic=probe), comparison.take(train=anchor, synthetic=drawn)))
+        return pairs, n
+
+
+def score(metric: Metric, arms: Arms, lend: Lend) -> dict[str, dict[str, Any] | NotComputable]:
+    """Return for each quantity the columns of its score, or why it has none.
+
+    lend: makes a context whose seed depends on the words that it is given.
+    """
+    values = ask(metric, arms.comparison, lend())
+    n = arms.comparison.n("synthetic")
+    spreads = _spreads(metric, arms, lend)
+    floor, at_floor, n_floor = _floor(metric, arms, lend)
+    found: dict[str, dict[str, Any] | NotComputable] = {}
+    for quantity in metric.quantities:
+        value = values[quantity.name]
+        if isinstance(value, NotComputable):
+            found[quantity.name] = value
+            continue
+        spread = spreads[quantity.name]
+        units = arms.counts["synthetic"] if quantity.fixed_train else min(arms.counts.values())
+        row: dict[str, Any] = {"value": value, "judged_value": value, "judged_n": n, "n": n}
+        row |= _interval(quantity, value, spread, n, units, arms)
+        reference = floor[quantity.name]
+        if not isinstance(reference, str):
+            reach = float(stats.t.ppf(0.975, len(reference) - 1) * reference.std(ddof=1) * np.sqrt(1 + 1 / len(reference)))
+            low, high = _clip(reference.mean() - reach, quantity), _clip(reference.mean() + reach, quantity)
+            row |= {"floor": float(reference.mean()), "floor_low": low, "floor_high": high, "n_floor": n_floor}
+            there = at_floor[quantity.name]
+            row |= {} if isinstance(there, str) else {"value_at_floor_n": float(there.mean())}
+        if quantity.biased_in_n:
+            why = next((x for x in (reference, at_floor[quantity.name]) if isinstance(x, str)), "")
+            row |= _judged_at_floor(row, spread, quantity, why, units)
+        found[quantity.name] = row
+    return found
+
+
+def _interval(quantity: Quantity, value: float, spread: np.ndarray | str, n: int, units: int, arms: Arms) -> dict[str, Any]:
+    """Return the columns of the interval of a value, or the reason why there is none."""
+    few = arms.few(("train", "test"))
+    interval: Interval | None = None
+    if quantity.proportion and arms.independent and not few and not quantity.no_interval:
+        interval = binomial_interval(round(value * n), n)
+    elif not isinstance(spread, str):
+        interval = half_sample_interval(value, spread, quantity.low, quantity.high, units)
+    row: dict[str, Any] = {"ci_method": f"no interval: {quantity.no_interval or few or spread}"} if interval is None else {
+        "ci_low": interval.low, "ci_high": interval.high, "bound_low": interval.bound_low, "bound_high": interval.bound_high,
+        "ci_method": interval.method, "level": interval.level, "sides": "two"}  # fmt: skip
+    if quantity.proportion and not arms.independent:
+        row["ci_method"] += f"; not binomial: {n} synthetic images of {arms.counts['synthetic']} files"
+    return row
+
+
+def _judged_at_floor(row: dict[str, Any], spread: np.ndarray | str, quantity: Quantity, why: str, units: int) -> dict[str, Any]:
+    """Return what a criterion judges of a quantity that depends on n: the value at the floor's n with its bounds."""
+    nothing = {"judged_value": None, "bound_low": None, "bound_high": None, "judged_n": None}
+    if row.get("value_at_floor_n") is None:
+        return nothing | {"ci_method": f"{row['ci_method']}; not judged: {why}".lstrip("; ")}
+    judged = {"judged_value": row["value_at_floor_n"], "judged_n": row["n_floor"], "bound_low": None, "bound_high": None}
+    if not isinstance(spread, str):
+        interval = half_sample_interval(row["value_at_floor_n"], spread, quantity.low, quantity.high, units)
+        judged |= {"bound_low": interval.bound_low, "bound_high": interval.bound_high}
+    return judged
+
+
+def _spreads(metric: Metric, arms: Arms, lend: Lend) -> dict[str, np.ndarray | str]:
+    """Return the values of half-samples of each quantity, or why there are none; memorisation holds the training set fixed."""
+    few = arms.few()
+    spreads: dict[str, np.ndarray | str] = {}
+    for held in (False, True):
+        mine = [q for q in metric.quantities if q.fixed_train == held]
+        wanted = [q.name for q in mine if not q.no_interval and not (q.proportion and arms.independent and not few)]
+        blank = {q.name: q.no_interval or few for q in mine}
+        spreads |= blank
+        if wanted and not few:
+            answers = _answers(metric, arms.halves(held=held), lend, "half")
+            spreads |= {
+                name: value if not isinstance(value, str) else f"too few images for half-samples ({value})"
+                for name, value in answers.items()
+                if name in wanted
+            }
+    return spreads
+
+
+def _floor(metric: Metric, arms: Arms, lend: Lend) -> tuple[dict[str, np.ndarray | str], dict[str, np.ndarray | str], int]:
+    """Return the metric on real against real and on synthetic against the same real, at equal numbers of images."""
+    try:
+        pairs, n = arms.floor
+    except NotComputable as error:
+        none: dict[str, np.ndarray | str] = {q.name: f"no floor: {error}" for q in metric.quantities}
+        return none, none, 0
+    floor = _answers(metric, [real for real, _ in pairs], lend, "floor")
+    at_floor = _answers(metric, [made for _, made in pairs], lend, "floor")
+    named = ({k: f"no floor: {v}" if isinstance(v, str) else v for k, v in found.items()} for found in (floor, at_floor))
+    return *named, n  # type: ignore[return-value]
+
+
+def _answers(metric: Metric, comparisons: Iterable[Comparison], lend: Lend, word: str) -> dict[str, np.ndarray | str]:
+    """Return each quantity's values over the comparisons; one comparison without a number leaves the reason instead."""
+    values: dict[str, list[float]] = {q.name: [] for q in metric.quantities}
+    reasons: dict[str, str] = {}
+    for repeat, comparison in enumerate(comparisons):
+        wanted: Mapping[str, float | NotComputable] | Answer
+        try:
+            wanted = ask(metric, comparison, lend(word, repeat))
+        except NotComputable as error:
+            wanted = {q.name: error for q in metric.quantities}
+        for name, value in wanted.items():
+            if isinstance(value, NotComputable):
+                reasons.setdefault(name, str(value))
+            else:
+                values[name].append(value)
+        if len(reasons) == len(values):
+            break
+    return {name: reasons[name] if name in reasons else np.array(found) for name, found in values.items()}
+
+
+def _clip(value: float, quantity: Quantity) -> float:
+    value = value if quantity.low is None else max(value, quantity.low)
+    return float(value if quantity.high is None else min(value, quantity.high))
