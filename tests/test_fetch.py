@@ -59,7 +59,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state.address = f"http://127.0.0.1:{running.server_port}"
-    thread = threading.Thread(target=running.serve_forever)
+    thread = threading.Thread(target=running.serve_forever, args=(0.01,))
     thread.start()
     monkeypatch.setattr("harness.fetch.SCHEMES", frozenset({"https", "http"}))
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -190,7 +190,7 @@ def test_what_is_not_there_says_what_to_do(server: Server, tmp_path: Path) -> No
 def test_without_a_network_says_what_to_do(server: Server, tmp_path: Path) -> None:
     """A server that cannot be reached is a mistake to mend, not a traceback."""
     port = urlsplit(server.address).port or 0
-    with pytest.raises(HarnessError, match="cannot be reached: .*refused") as problem:
+    with pytest.raises(HarnessError, match=r"cannot be reached: .*refused") as problem:
         fetch(entry(f"http://127.0.0.1:{1 if port != 1 else 2}/good"), tmp_path)
     assert "without a network: download the address elsewhere" in said(problem)
 

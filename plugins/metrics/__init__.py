@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from harness.api import Metric, hookimpl
 
+from .artefacts import Artefacts
+from .detail import Detail
 from .frechet import Frechet
+from .intensity import Intensity
 from .kernel import Kernel
 from .manifold import Manifold
 from .memorisation import Memorisation
+from .spectrum import Spectrum
 
 
 @hookimpl
 def harness_metrics() -> list[type[Metric]]:
     """Offer the metrics of this folder."""
-    return [Frechet, Kernel, Manifold, Memorisation]
+    return [Artefacts, Detail, Frechet, Intensity, Kernel, Manifold, Memorisation, Spectrum]

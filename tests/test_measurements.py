@@ -1,0 +1,56 @@
+"""How measured values are arranged for the reader."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.content import count_standouts
+from harness.measurements import FAMILIES, LEVELS, by_family, by_stratum, standing_out
+from harness.records import ComponentRow, ImageScoreRow, ScoreRow
+
+
+def score(component: str, quantity: str, **changes: Any) -> ScoreRow:
+    """Return a measured value."""
+    given = {"value": 1.0, "n": 10, "better": "lower"} | changes
+    return ScoreRow(cell="c", stage="measure", component=component, quantity=quantity, **given)
+
+
+def metric(name: str, **families: str) -> ComponentRow:
+    """Return a metric that promises quantities of these families."""
+    promises = {"quantities": [{"name": q, "family": family} for q, family in families.items()]}
+    return ComponentRow(kind="metric", name=name, options={}, distribution="d", version="1", promises=promises)
+
+
+def test_values_stand_under_their_family() -> None:
+    """Families come in one order; strata and missing values stand elsewhere."""
+    rows = [score("m", "copies"), score("m", "far"), score("x", "unknown"), score("m", "far", stratum="label=0"),
+            score("m", "far", value=None, status="not_computable", reason="r")]  # fmt: skip
+    found = by_family(rows, [metric("m", copies="memorisation", far="distance")])
+    assert [title for title, _ in found] == [FAMILIES["distance"], FAMILIES["memorisation"], FAMILIES["other"]]
+    assert [[row.quantity for row in group] for _, group in found] == [["far"], ["copies"], ["unknown"]]
+
+
+def test_strata_are_columns() -> None:
+    """One row per quantity and extractor, one column per level; a level without a value is None; wide groups are cut."""
+    rows = [score("m", "far", stratum=f"site={k}", n=10 + k) for k in range(LEVELS + 1)] + [score("m", "near", stratum="site=1")]
+    first, second = by_stratum(rows)
+    assert (first.name, first.levels) == ("site", tuple((str(k), 10 + k) for k in range(LEVELS)))
+    assert [row.quantity for row, _ in first.rows] == ["far", "near"]
+    assert [value is None for value in first.rows[1][1]] == [True, False, True, True]
+    assert second.levels == ((str(LEVELS), 10 + LEVELS),)
+    assert len(second.rows) == 1
+
+
+def test_quantities_are_ranked_by_the_share_beyond_real_images() -> None:
+    """The share has its exact interval, and the worst image its name."""
+    common = {"cell": "c", "component": "m", "real_median": 0.0, "real_high": 1.0, "n_real": 20}
+    values = {"a": [0.5, 2.0, 0.1, 0.2], "b": [3.0, 9.0, 0.0, 2.0]}
+    rows = [
+        ImageScoreRow(**common, quantity=quantity, item=f"i{k}", value=x, excess=x)
+        for quantity, found in values.items()
+        for k, x in enumerate(found)
+    ]
+    (worst, interval), (other, _) = standing_out(count_standouts(rows))
+    assert (worst.quantity, worst.beyond, worst.n, worst.item) == ("b", 3, 4, "i1")
+    assert interval.low < 0.75 < interval.high
+    assert (other.quantity, other.beyond) == ("a", 1)
