@@ -165,7 +165,7 @@ def metrics(
         str, typer.Option("--data", help="How files become images, as under `data` of model.yaml: '{patients: {pattern: P_(.+)_}}'.")
     ] = "{}",
     half_samples: Annotated[int, typer.Option("--half-samples", min=10, help="Resamples behind each interval.")] = 50,
-    floor_splits: Annotated[int, typer.Option("--floor-splits", min=4, help="Real-against-real splits behind each floor.")] = 20,
+    floor_splits: Annotated[int, typer.Option("--floor-splits", min=0, help="Splits behind each floor; 0: no floors.")] = 20,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     device: Annotated[str, typer.Option(help="Where components that use torch compute: cpu or cuda.")] = "cpu",
     memory: MemoryOption = None,

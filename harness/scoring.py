@@ -76,6 +76,8 @@ class Arms:
     @cached_property
     def floor(self) -> tuple[list[tuple[Comparison, Comparison]], int]:
         """Pairs (real against real, synthetic against the same real) at one number of images an arm, and that number."""
+        if not self.floor_splits:
+            raise NotComputable("no splits were asked for")
         comparison, units = self.comparison, self.comparison.units("train")
         splits = [halves(units, derive(self.seed, "floor", repeat)) for repeat in range(self.floor_splits)]
         n = min(*(len(probe) for _, probe in splits), comparison.n("synthetic"))

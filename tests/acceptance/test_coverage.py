@@ -15,8 +15,9 @@ import pytest
 from harness.components import Context, Metric
 from harness.images import Comparison, ImageSet
 from harness.records import ScoreRow
-from harness.stages.battery import draw as take_patients
-from harness.stages.battery import halves
+from harness.resampling import draw as take_patients
+from harness.resampling import halves
+from harness.scoring import Arms
 from harness.stages.measure import _measure
 from harness_plugins.metrics.frechet import Frechet
 from harness_plugins.metrics.kernel import Kernel
@@ -83,7 +84,8 @@ def product(metric: Metric, comparison: Comparison, seed: int) -> dict[str, Scor
     part = SimpleNamespace(name=metric.name, component=metric, offer=SimpleNamespace(version=metric.version))
     bench: Any = SimpleNamespace(seed=seed, device="cpu", parts=SimpleNamespace(metrics=[part]))
     cell: Any = SimpleNamespace(key="c", arguments={"metric": 0, "extractor": "x", "size": SIZE})
-    return {row.quantity: row for row in _measure(bench, cell, comparison, "", Path())}
+    arms = Arms(comparison, SIZE["half_samples"], SIZE["floor_splits"], seed)
+    return {row.quantity: row for row in _measure(bench, cell, arms, "", Path())}
 
 
 def at_floor(metric: Metric, comparison: Comparison, rng: np.random.Generator) -> dict[str, float]:
