@@ -610,7 +610,7 @@ COMMENT ON COLUMN current_cells.cached IS 'Whether the results were found in the
 CREATE VIEW fidelity AS
 SELECT s.audit_id, s.component, s.quantity, s.extractor, s.stratum, s.value, s.ci_low, s.ci_high, s.ci_method, s.level, s.sides,
        s.floor, s.floor_low, s.floor_high, s.n_floor, s.value_at_floor_n, s.judged_value, s.bound_low, s.bound_high, s.judged_n,
-       s.n, s.n_patients, s.unit, s.better, s.status, s.reason, s.cell
+       s.n, s.n_patients, s.method, s.unit, s.better, s.status, s.reason, s.cell
 FROM scores AS s
 SEMI JOIN current_cells AS c ON c.audit_id = s.audit_id AND c.key = s.cell
 WHERE s.stage = 'measure'
@@ -638,11 +638,31 @@ COMMENT ON COLUMN fidelity.bound_high IS 'One-sided 95 % upper bound of judged_v
 COMMENT ON COLUMN fidelity.judged_n IS 'Images behind judged_value (count); NULL where judged_value is.';
 COMMENT ON COLUMN fidelity.n IS 'Images, or test cases, behind value (count); NULL where not counted.';
 COMMENT ON COLUMN fidelity.n_patients IS 'Patients behind value (count); NULL where patients are unknown.';
+COMMENT ON COLUMN fidelity.method IS 'How the value was computed, where there are several ways, such as the route and ranks of a Frechet distance; empty elsewhere.';
 COMMENT ON COLUMN fidelity.unit IS 'Unit of value and of every number in that unit; 1 is dimensionless.';
 COMMENT ON COLUMN fidelity.better IS 'Direction in which the quantity improves: lower or higher; NULL where neither is better.';
 COMMENT ON COLUMN fidelity.status IS 'ok: value is there; not_computable: the component says honestly that it has no number; failed: it raised an error or broke its promise.';
 COMMENT ON COLUMN fidelity.reason IS 'Why there is no value, in words; empty where status is ok.';
 COMMENT ON COLUMN fidelity.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
+
+CREATE VIEW standouts AS
+SELECT s.audit_id, s.component, s.quantity, s.extractor, s.item, s.excess, s.value, s.real_median, s.real_high, s.n_real, s.cell
+FROM image_scores AS s
+SEMI JOIN current_cells AS c ON c.audit_id = s.audit_id AND c.key = s.cell
+WHERE s.excess > 1
+ORDER BY s.audit_id, s.component, s.quantity, s.extractor, s.excess DESC, s.value DESC, s.item;
+COMMENT ON VIEW standouts IS 'Synthetic images that a metric puts beyond 95 % of the real test images, the worst first. Example: SELECT component, quantity, item, excess FROM standouts WHERE component = ''artefacts'' LIMIT 10';
+COMMENT ON COLUMN standouts.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
+COMMENT ON COLUMN standouts.component IS 'Name of the metric.';
+COMMENT ON COLUMN standouts.quantity IS 'Name of the quantity.';
+COMMENT ON COLUMN standouts.extractor IS 'Name of the extractor whose features were used; empty where none was.';
+COMMENT ON COLUMN standouts.item IS 'Id of the synthetic image.';
+COMMENT ON COLUMN standouts.excess IS '(value - real_median) / (real_high - real_median), above 1 and at most 1000.';
+COMMENT ON COLUMN standouts.value IS 'The metric''s number for this image, in a scale of its own; higher is worse.';
+COMMENT ON COLUMN standouts.real_median IS 'Median of the same number over the real test images.';
+COMMENT ON COLUMN standouts.real_high IS '95th percentile of the same number over the real test images.';
+COMMENT ON COLUMN standouts.n_real IS 'Number of real test images behind real_median and real_high.';
+COMMENT ON COLUMN standouts.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
 
 CREATE VIEW dose_response AS
 SELECT s.audit_id, s.component, s.quantity, s.extractor, s.perturbation, s.severity, s.mean, s.min, s.max, s.replicates,

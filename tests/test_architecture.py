@@ -33,7 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "catalogue",
         "preparation",
         "datasets",
-        "bench inspection evidence content dictionary",
+        "bench inspection evidence content dictionary manual",
         "chapters measurements",
         "stages.*",
         "plan dossier worker quick",
@@ -80,7 +80,7 @@ HEAVY = frozenset({"torch", "monai"})  # seconds to import: only inside the func
 UNSAFE = frozenset({"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "random"})
 SEEDED = frozenset({"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "Philox", "RandomState", "get_state"})
 MEETS_STRANGERS = frozenset({"host", "worker", "cli"})
-SPEAKS = frozenset({"cli", "dictionary", "phantoms", "progress"})
+SPEAKS = frozenset({"cli", "dictionary", "manual", "phantoms", "progress"})
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from harness.store import Store
 TYPES = {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}
 TABLES = {cls.table: cls for cls in ROWS}
 HASH = "a" * 64
-VIEWS = {"fidelity", "dose_response", "utility", "agreement", "trust_profile", "adequacy", "conservation", "current_cells"}
+VIEWS = {"fidelity", "standouts", "dose_response", "utility", "agreement", "trust_profile", "adequacy", "conservation", "current_cells"}
 
 
 @pytest.fixture(scope="module")
