@@ -6,9 +6,11 @@ from harness.api import Metric, hookimpl
 
 from .artefacts import Artefacts
 from .detail import Detail
-from .frechet import Frechet
+from .diversity import Vendi
+from .frechet import Frechet, FrechetInfinity
+from .inception_score import InceptionScore, InceptionScoreInfinity
 from .intensity import Intensity
-from .kernel import Kernel
+from .kernel import Kernel, Mmd
 from .manifold import Manifold
 from .memorisation import Memorisation
 from .spectrum import Spectrum
@@ -17,4 +19,18 @@ from .spectrum import Spectrum
 @hookimpl
 def harness_metrics() -> list[type[Metric]]:
     """Offer the metrics of this folder."""
-    return [Artefacts, Detail, Frechet, Intensity, Kernel, Manifold, Memorisation, Spectrum]
+    return [
+        Artefacts,
+        Detail,
+        Frechet,
+        FrechetInfinity,
+        InceptionScore,
+        InceptionScoreInfinity,
+        Intensity,
+        Kernel,
+        Manifold,
+        Memorisation,
+        Mmd,
+        Spectrum,
+        Vendi,
+    ]

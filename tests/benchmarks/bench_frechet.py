@@ -2,10 +2,9 @@
 
 Times are processor seconds, divided by those of one float64 matrix product d x d x d in the same process, so that they compare
 across machines and loads. The trace term starts from the covariances (with fewer images than features, ours starts from the
-loads. The trace term starts from the covariances (with fewer images than features, ours starts from the centred features); the
-whole distance starts from the features. The last column is the relative distance from the sum of the singular values of the
-product of the centred features, which is exact also with fewer images than features, where roots of the product of the
-covariances are not.
+centred features); the whole distance starts from the features. The last column is the relative distance from the sum of the
+singular values of the product of the centred features, which is exact also with fewer images than features, where roots of the
+product of the covariances are not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How the Vendi score compares with the eigenvalues of the n x n matrix: `python tests/benchmarks/bench_vendi.py`.
 
-Times are processor seconds, divided by those of one float64 matrix product n x n x d in the same process, so that they compare across machines and
-loads. The last column is the relative distance between the two values.
+Times are processor seconds, divided by those of one float64 matrix product n x n x d in the same process, so that they compare
+across machines and loads. The last column is the relative distance between the two values.
 """
 
 from __future__ import annotations
