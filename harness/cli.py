@@ -186,6 +186,28 @@ def metrics(
     _print(table, form)
 
 
+@app.command()
+def fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Entries of the manifest; without any, it is listed.")
+    ] = None,
+    into: Annotated[Path, typer.Option("--into", help="Folder to write to.")] = Path("weights"),
+) -> None:
+    """Download public weights files and check their digests; the only command that uses a network."""
+    from . import fetch as weights
+
+    if not names:
+        columns = ["name", "files", "used by", "licence"]
+        rows = [(e.name, ", ".join(f.file for f in e.files), e.used_by, e.licence) for e in weights.manifest()]
+        _print(Table(columns, rows), Form.table)
+        return
+    with Live() as live:
+        for entry in weights.find(names):
+            for found in weights.fetch(entry, into, lambda file, done, total: live.update("fetch", file, done, total or 0, None)):
+                pin = "" if found.checked else "   (nobody publishes its whole digest: compare before you pin it)"
+                print(f"{found.path}\n  sha256: {found.sha256}{pin}")
+
+
 @plugins_app.callback()
 def plugins(context: typer.Context) -> None:
     """List the installed components: kind, name, version, distribution, needs, options."""

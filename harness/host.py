@@ -238,5 +238,10 @@ def _option_problem(error: Any, offer: Offer, where: str) -> Problem:
         return Problem(f"{offer.name} has no option {option!r}", where, hint)
     if error["type"] == "missing":
         return Problem(f"{offer.name} needs the option {option!r}", where)
-    shown = repr(error.get("input"))[:60]
-    return Problem(f"{offer.name}: {option} = {shown}: {error['msg'].removeprefix('Value error, ').lower()}", where)
+    said = str(error["msg"]).removeprefix("Value error, ")
+    said = said[:1].lower() + said[1:]
+    if not error["loc"]:
+        return Problem(f"{offer.name}: {said}", where)
+    value = error.get("input")
+    shown = (str(value) if isinstance(value, Path) else repr(value))[:60]
+    return Problem(f"{offer.name}: {option} = {shown}: {said}", where)

@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "components",
         "hookspecs",
         "api",
-        "host spec statistics.*",
+        "host spec statistics.* fetch",
         "cells specfile phantoms verdicts pictures wording beside table columns progress asking resampling",
         "scoring",
         "checks testing imagefiles figures",

@@ -49,6 +49,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
                 self.send_error(404)
                 return
             start = int(asked.split("=")[1].rstrip("-")) if asked and not state.ignores_range else 0
+            if start >= len(CONTENT):
+                self.send_error(416)
+                return
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(CONTENT) - start))
             self.end_headers()
@@ -165,6 +168,15 @@ def test_a_part_that_is_complete_or_too_long(server: Server, tmp_path: Path, hel
     (fetched,) = fetch(entry(server.address + "/good"), tmp_path)
     assert fetched.path.read_bytes() == CONTENT
     assert server.asked == asked
+
+
+def test_a_part_past_the_end_of_a_file_of_unknown_size(server: Server, tmp_path: Path) -> None:
+    """Where the server has nothing from there on, the download starts again."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "net.pth.part").write_bytes(CONTENT + b"!")
+    (fetched,) = fetch(entry(server.address + "/good", size=None), tmp_path)
+    assert fetched.path.read_bytes() == CONTENT
+    assert server.asked == [f"bytes={len(CONTENT) + 1}-", None]
 
 
 def test_another_file_in_the_place_is_not_touched(server: Server, tmp_path: Path) -> None:

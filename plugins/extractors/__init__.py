@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from harness.api import Extractor, hookimpl
 
+from .inception_v3 import InceptionV3
+from .lpips import Lpips
 from .pixels import Pixels
 from .random_conv import RandomConv
+from .torchscript import TorchScript
 
 
 @hookimpl
 def harness_extractors() -> list[type[Extractor]]:
     """Offer the extractors of this folder."""
-    return [Pixels, RandomConv]
+    return [InceptionV3, Lpips, Pixels, RandomConv, TorchScript]
