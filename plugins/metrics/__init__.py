@@ -5,15 +5,19 @@ from __future__ import annotations
 from harness.api import Metric, hookimpl
 
 from .artefacts import Artefacts
+from .data_copying import DataCopying
 from .detail import Detail
 from .diversity import Vendi
+from .duplicates import Duplicates
 from .frechet import Frechet, FrechetInfinity
 from .inception_score import InceptionScore, InceptionScoreInfinity
 from .intensity import Intensity
 from .kernel import Kernel, Mmd
 from .manifold import Manifold
+from .membership import Membership
 from .memorisation import Memorisation
 from .spectrum import Spectrum
+from .support import Support
 
 
 @hookimpl
@@ -21,7 +25,9 @@ def harness_metrics() -> list[type[Metric]]:
     """Offer the metrics of this folder."""
     return [
         Artefacts,
+        DataCopying,
         Detail,
+        Duplicates,
         Frechet,
         FrechetInfinity,
         InceptionScore,
@@ -29,8 +35,10 @@ def harness_metrics() -> list[type[Metric]]:
         Intensity,
         Kernel,
         Manifold,
+        Membership,
         Memorisation,
         Mmd,
         Spectrum,
+        Support,
         Vendi,
     ]

@@ -14,6 +14,9 @@ from harness_plugins.perturbations import harness_perturbations
 
 # Components that random images without options cannot try: why, and the module whose tests call `check` on an instance that they can.
 ELSEWHERE = {
+    "data_copying": "needs more images: metrics/test_data_copying.py",
+    "inception_score": "needs logits: metrics/test_inception_score.py",
+    "inception_score_infinity": "needs logits: metrics/test_inception_score.py",
     "inception_v3": "needs weights: extractors/test_inception_v3.py",
     "lpips": "needs weights: extractors/test_lpips.py",
     "torchscript": "needs a network: extractors/test_torchscript.py",

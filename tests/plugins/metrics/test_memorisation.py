@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from harness.api import Comparison, Context, NotComputable
-from harness_plugins.metrics.memorisation import Memorisation, authpct, copies, copy_threshold, ratios
+from harness.testing import check
+from harness_plugins.metrics.memorisation import Memorisation, authpct, copies, copy_threshold, distinct_train, nndr, nndr_to_test, ratios
 
 CONTEXT = Context(seed=0, workdir=Path())
 
@@ -114,6 +115,53 @@ def test_move_with_copies_and_not_with_collapse(compare: Callable[..., Compariso
     assert Memorisation().measure(compare(train, collapsed[collapsed[:, 0] > 0.5], test), CONTEXT)["copied_share"] == 0.0
 
 
+def test_distance_ratios(compare: Callable[..., Comparison]) -> None:
+    """NNDR is the percentile of the ratios written out, and its reference the same percentile of the test images."""
+    train, test, synthetic = gaussians(11)
+    comparison = compare(train, synthetic, test)
+
+    def fifth(side: np.ndarray) -> float:
+        near = np.sort(np.linalg.norm(side[:, None] - train[None], axis=2), axis=1)
+        return float(np.percentile(near[:, 0] / near[:, 1], 5))
+
+    found = Memorisation().measure(comparison, CONTEXT)
+    assert found["nndr"] == pytest.approx(fifth(synthetic))
+    assert found["nndr_to_test"] == pytest.approx(fifth(synthetic) / fifth(test))
+    assert nndr(comparison, 100.0) == pytest.approx(ratios(*comparison.neighbours("synthetic", "train", 2)[0].T).max())
+
+
+def test_distance_ratios_fall_with_copies(compare: Callable[..., Comparison]) -> None:
+    """A perfect generator is near the test images; more than 5 % of copies bring both ratios to nothing, fewer do not."""
+    train, test, synthetic = gaussians(12, train=800, test=600, synthetic=600)
+    assert nndr_to_test(compare(train, synthetic, test)) == pytest.approx(1.0, abs=0.15)
+    for count, gone in ((10, False), (60, True)):
+        synthetic[:count] = train[:count]
+        comparison = compare(train, synthetic, test)
+        assert (nndr(comparison) == 0.0) == gone
+        assert (nndr_to_test(comparison) == 0.0) == gone
+
+
+def test_images_to_blame(compare: Callable[..., Comparison]) -> None:
+    """Exact copies are at 1, near copies next, and the others below."""
+    train, test, synthetic = gaussians(13)
+    synthetic[:5], synthetic[5:8] = train[:5], train[5:8] + 1e-3
+    blame = Memorisation().per_image(compare(train, synthetic, test), CONTEXT)["copied_share"]
+    assert (blame[:5] == 1.0).all()
+    assert set(np.argsort(blame)[-8:]) == set(range(8))
+    assert (blame >= 0.0).all()
+
+
+def test_duplicates_in_train_count_once(compare: Callable[..., Comparison]) -> None:
+    """One image of each group of identical ones stays, the first, in the order of the images; zeros of both signs are one number."""
+    train = np.array([[0.0, 1.0], [2.0, 3.0], [-0.0, 1.0], [5.0, 5.0], [2.0, 3.0]])
+    np.testing.assert_array_equal(distinct_train(compare(train, train)).features("train"), train[[0, 1, 3]])
+
+
+def test_conformance() -> None:
+    """It keeps the promises of a metric: one answer for one seed, whatever the order of the images."""
+    check(Memorisation())
+
+
 def test_bad_input(compare: Callable[..., Comparison]) -> None:
     """Too few test images, one distinct training image, test images at equal distances: each is a reason, no number."""
     train, test, synthetic = gaussians(10)
@@ -125,5 +173,19 @@ def test_bad_input(compare: Callable[..., Comparison]) -> None:
         copy_threshold(np.ones(30))
     with pytest.raises(NotComputable, match="no synthetic"):
         copies(compare(train, synthetic[:0], test))
+    with pytest.raises(NotComputable, match="2 training images with different features, got 1"):
+        copies(compare(train[:1], synthetic, test))
     with pytest.raises(NotComputable, match="got 1 and 300"):
         authpct(compare(train[:1], synthetic))
+
+
+def test_without_test_images_the_others_stay(compare: Callable[..., Comparison]) -> None:
+    """Without test images there is no threshold and no reference; AuthPct and NNDR need none."""
+    train, test, synthetic = gaussians(14)
+    found = Memorisation().measure(compare(train, synthetic, test[:0]), CONTEXT)
+    assert isinstance(found["authpct"], float)
+    assert isinstance(found["nndr"], float)
+    assert "needs 20 test images" in str(found["copied_share"])
+    assert "needs 20 test images" in str(found["nndr_to_test"])
+    empty = Memorisation().measure(compare(train, synthetic[:0], test), CONTEXT)
+    assert all(isinstance(value, NotComputable) for value in empty.values())
