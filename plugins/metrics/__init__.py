@@ -13,11 +13,14 @@ from .frechet import Frechet, FrechetInfinity
 from .inception_score import InceptionScore, InceptionScoreInfinity
 from .intensity import Intensity
 from .kernel import Kernel, Mmd
+from .likelihood import Fls
 from .manifold import Manifold
 from .membership import Membership
 from .memorisation import Memorisation
 from .spectrum import Spectrum
 from .support import Support
+from .transport import Transport
+from .two_sample import NearestNeighbourTest, TwoSample
 
 
 @hookimpl
@@ -28,6 +31,7 @@ def harness_metrics() -> list[type[Metric]]:
         DataCopying,
         Detail,
         Duplicates,
+        Fls,
         Frechet,
         FrechetInfinity,
         InceptionScore,
@@ -38,7 +42,10 @@ def harness_metrics() -> list[type[Metric]]:
         Membership,
         Memorisation,
         Mmd,
+        NearestNeighbourTest,
         Spectrum,
         Support,
+        Transport,
+        TwoSample,
         Vendi,
     ]
