@@ -15,9 +15,14 @@ from .intensity import Intensity
 from .kernel import Kernel, Mmd
 from .likelihood import Fls
 from .manifold import Manifold
+from .masks import MaskAlignment, MaskPlausibility
 from .membership import Membership
 from .memorisation import Memorisation
+from .perceptual import Perceptual
+from .pixel_copies import PixelCopies
+from .scorecard import Scorecard, ScorecardByClass
 from .spectrum import Spectrum
+from .structure import Structure
 from .support import Support
 from .transport import Transport
 from .two_sample import NearestNeighbourTest, TwoSample
@@ -39,11 +44,18 @@ def harness_metrics() -> list[type[Metric]]:
         Intensity,
         Kernel,
         Manifold,
+        MaskAlignment,
+        MaskPlausibility,
         Membership,
         Memorisation,
         Mmd,
         NearestNeighbourTest,
+        Perceptual,
+        PixelCopies,
+        Scorecard,
+        ScorecardByClass,
         Spectrum,
+        Structure,
         Support,
         Transport,
         TwoSample,
