@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -14,10 +13,10 @@ from scipy.stats import rankdata
 
 from harness.api import Context, ImageSet, NotComputable, Quantity, Task
 
+from .training import CHUNK, batches, class_weights, deterministic, mirrored, shrunk, small_resnet
+
 if TYPE_CHECKING:
     import torch
-
-_CHUNK = 64
 
 
 class Classification(Task):
@@ -55,7 +54,7 @@ class Classification(Task):
         classes = _classes(training, validation, test)
         sides = {"training": training, "validation": validation, "test": test}
         labels = {name: np.searchsorted(classes, np.asarray(side.labels)) for name, side in sides.items()}
-        with _deterministic(context):
+        with deterministic(context):
             logits = self._train_and_predict(sides, labels, len(classes), context)
         return {
             "accuracy": (logits.argmax(axis=1) == labels["test"]).astype(np.float64),
@@ -70,21 +69,20 @@ class Classification(Task):
         import torch
         from torch.nn.functional import cross_entropy
 
-        images = {name: self._tensor(side, context.device) for name, side in sides.items()}
+        images = {name: shrunk(side, self.side, context.device) for name, side in sides.items()}
         truth = {name: torch.as_tensor(values, dtype=torch.long, device=context.device) for name, values in labels.items()}
         mean, scale = images["training"].mean(), images["training"].std().clamp_min(1e-6)
         images = {name: (values - mean) / scale for name, values in images.items()}
-        counts = np.bincount(labels["training"], minlength=classes)
-        weight = torch.as_tensor(counts.sum() / (classes * counts), dtype=torch.float32, device=context.device)
+        weight = class_weights(labels["training"], classes, context.device)
 
-        network = self._network(images["training"], classes).to(context.device)
+        network = small_resnet(tuple(images["training"].shape[1:]), classes, self.channels).to(context.device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, total_steps=self.steps)
         best, best_loss, waited = copy.deepcopy(network.state_dict()), math.inf, 0
-        for step, rows in enumerate(_batches(len(labels["training"]), self.batch_size, self.steps, context.rng), start=1):
+        for step, rows in enumerate(batches(len(labels["training"]), self.batch_size, self.steps, context.rng), start=1):
             network.train()
             optimiser.zero_grad()
-            seen = _mirrored(images["training"][rows], self.flip_axes, context.rng)
+            seen = mirrored(images["training"][rows], self.flip_axes, context.rng)
             loss = cross_entropy(network(seen), truth["training"][rows], weight=weight)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -103,33 +101,6 @@ class Classification(Task):
                 break
         network.load_state_dict(best)
         return np.asarray(_predict(network, images["test"]).cpu().numpy(), dtype=np.float64)
-
-    def _tensor(self, images: ImageSet, device: str) -> torch.Tensor:
-        """Return the images on the device, averaged down so that the longest side has at most `side` pixels."""
-        import torch
-        from torch.nn.functional import interpolate
-
-        longest = max(images.size_px)
-        size = [max(1, round(length * min(1.0, self.side / longest))) for length in images.size_px]
-        # Copied piece by piece: the host's arrays are read-only and may be larger than memory at full size.
-        pieces = (torch.tensor(images.images[i : i + _CHUNK], device=device) for i in range(0, len(images), _CHUNK))
-        return torch.cat([part if longest <= self.side else interpolate(part, size=size, mode="area") for part in pieces])
-
-    def _network(self, images: torch.Tensor, classes: int) -> torch.nn.Module:
-        """Return an untrained MONAI ResNet with one block per stage, 2D or 3D as the images are."""
-        from monai.networks.nets import ResNet  # type: ignore[attr-defined]
-
-        return ResNet(
-            block="basic",
-            layers=[1, 1, 1, 1],
-            block_inplanes=list(self.channels),
-            spatial_dims=images.ndim - 2,
-            n_input_channels=images.shape[1],
-            conv1_t_size=5,
-            conv1_t_stride=2,
-            no_max_pool=max(images.shape[2:]) < 48,
-            num_classes=classes,
-        )
 
 
 def _classes(training: ImageSet, validation: ImageSet, test: ImageSet) -> np.ndarray:
@@ -151,56 +122,13 @@ def _classes(training: ImageSet, validation: ImageSet, test: ImageSet) -> np.nda
     return classes
 
 
-def _batches(n: int, batch_size: int, steps: int, rng: np.random.Generator) -> Iterator[Any]:
-    """Yield `steps` index tensors; every image comes once before any comes again."""
-    import torch
-
-    waiting: np.ndarray = np.empty(0, dtype=np.int64)
-    for _ in range(steps):
-        while len(waiting) < batch_size:
-            waiting = np.concatenate([waiting, rng.permutation(n)])
-        yield torch.as_tensor(waiting[:batch_size])
-        waiting = waiting[batch_size:]
-
-
-def _mirrored(images: torch.Tensor, axes: tuple[int, ...], rng: np.random.Generator) -> torch.Tensor:
-    """Return the images, each mirrored with probability one half along each of these spatial axes."""
-    import torch
-
-    for axis in axes:
-        chosen = torch.as_tensor(rng.random(len(images)) < 0.5, device=images.device)
-        images = torch.where(chosen.view(-1, *[1] * (images.ndim - 1)), images.flip(axis + 2), images)
-    return images
-
-
 def _predict(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Return the logits of these images."""
     import torch
 
     network.eval()
     with torch.no_grad():
-        return torch.cat([network(part) for part in images.split(_CHUNK)])
-
-
-@contextmanager
-def _deterministic(context: Context) -> Iterator[None]:
-    """Seed torch from the context, on one thread and with deterministic algorithms; everything is put back afterwards."""
-    import torch
-
-    strict, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    threads = torch.get_num_threads()
-    device = torch.device(context.device)
-    accelerators = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(accelerators, device_type="cuda" if device.type == "cpu" else device.type):
-        try:
-            # The order of floating-point sums, and so the result, would depend on the number of threads.
-            torch.set_num_threads(1)
-            torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
-            torch.manual_seed(context.seed % 2**63)
-            yield
-        finally:
-            torch.use_deterministic_algorithms(strict, warn_only=warn_only)
-            torch.set_num_threads(threads)
+        return torch.cat([network(part) for part in images.split(CHUNK)])
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:

@@ -14,11 +14,17 @@ from harness_plugins.perturbations import harness_perturbations
 
 # Components that random images without options cannot try: why, and the module whose tests call `check` on an instance that they can.
 ELSEWHERE = {
+    "backbone": "needs weights: extractors/test_backbone.py",
+    "biomedclip": "needs weights: extractors/test_vision_transformers.py",
+    "clip": "needs weights: extractors/test_vision_transformers.py",
     "data_copying": "needs more images: metrics/test_data_copying.py",
+    "dinov2": "needs weights: extractors/test_vision_transformers.py",
     "inception_score": "needs logits: metrics/test_inception_score.py",
     "inception_score_infinity": "needs logits: metrics/test_inception_score.py",
     "inception_v3": "needs weights: extractors/test_inception_v3.py",
     "lpips": "needs weights: extractors/test_lpips.py",
+    "medicalnet": "needs weights: extractors/test_medicalnet.py",
+    "task_network": "needs a shorter training: extractors/test_task_network.py",
     "torchscript": "needs a network: extractors/test_torchscript.py",
 }
 COMPONENTS = [*harness_extractors(), *harness_metrics(), *harness_perturbations()]
