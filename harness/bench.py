@@ -15,6 +15,7 @@ from .cells import Cache, derive
 from .checks import Parts
 from .components import Context
 from .images import Comparison, ImageSet
+from .neighbours import MEMORY
 from .scoring import Arms
 from .specfile import SpecFile
 
@@ -28,6 +29,7 @@ class Bench:
     cache: Cache
     salt: bytes
     device: str = "cpu"
+    memory: int = MEMORY
     _images: dict[tuple[str, str], ImageSet] = field(default_factory=dict, repr=False)
     _arms: dict[str, Arms] = field(default_factory=dict, repr=False)
 
@@ -53,13 +55,13 @@ class Bench:
         size = arguments["size"]
         name = "|".join([*keys.values(), *features.values(), str(size)])
         if name not in self._arms:
-            sides = {}
-            for role, key in keys.items():
-                side = self.images(key, role)
-                sides[role] = side.with_features(self.array(features[role], "features")) if features else side
+            sides = {role: self.images(key, role) for role, key in keys.items()}
+            if features:
+                sides = {role: side.with_features(self.array(features[role], "features")) for role, side in sides.items()}
+            comparison = Comparison(sides["train"], sides["test"], sides["synthetic"], self.memory)
             # One comparison at a time: its distance matrices are the largest thing in a worker.
             self._arms.clear()
-            self._arms[name] = Arms(Comparison(**sides), size["half_samples"], size["floor_splits"], self.seed)
+            self._arms[name] = Arms(comparison, size["half_samples"], size["floor_splits"], self.seed)
         return self._arms[name]
 
     def context(self, workdir: Path, *words: Any, fitted: str | None = None) -> Context:

@@ -18,6 +18,7 @@ from .checks import Parts, assemble
 from .components import KINDS, Metric, Perturbation
 from .errors import HarnessError, Problem, SpecError
 from .host import Host, Offer
+from .neighbours import MEMORY
 from .plan import STAGES
 from .progress import Live
 from .quantities import Rating
@@ -65,12 +66,13 @@ def audit(
     workers: Annotated[int, typer.Option(min=0, max=64, help="Local worker processes of one thread each; 0: in this process.")] = 2,
     device: Annotated[str, typer.Option(help="Where components that use torch compute: cpu or cuda.")] = "cpu",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try cells again that failed in an earlier attempt.")] = False,
+    memory: MemoryOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Carry out the audit, store every result, and render the dossier. The same command resumes what was interrupted."""
     with Live(quiet) as live:
         live.update("reading", str(model), 0, 1, None)
-        attempt = _attempt(model, store, cache, workers=workers, device=device, retry_failed=retry_failed)
+        attempt = _attempt(model, store, cache, workers=workers, device=device, retry_failed=retry_failed, memory=memory)
         attempt.progress = live
         audit_id = attempt.run()
         live.update("render", "dossier", 1, 1, None)
@@ -179,7 +181,7 @@ def metrics(
         real=real, synthetic=synthetic, train=train, data=quick.data_options(data, specfile.flow, "--data"),
         metrics=quick.references(metric or ["default"], specfile.flow, "--metric"),
         extractors=quick.references(extractor, specfile.flow, "--extractor") if extractor else quick.EXTRACTORS,
-        half_samples=half_samples, floor_splits=floor_splits, seed=seed, device=device, memory=memory,
+        half_samples=half_samples, floor_splits=floor_splits, seed=seed, device=device, memory=megabytes(memory),
     )  # fmt: skip
     with Live(quiet) as live:
         table = quick.look(asked, Host.discover(), lambda title, done, total: live.update("measure", title, done, total, None))
@@ -313,12 +315,17 @@ def main() -> None:
 
 
 def _attempt(model: Path, store: Path | None, cache: Path | None, *, workers: int = 0, device: str = "cpu",
-             retry_failed: bool = False) -> Audit:  # fmt: skip
+             retry_failed: bool = False, memory: int | None = None) -> Audit:  # fmt: skip
     file = specfile.read(model)
     parts: Parts = assemble(file, Host.discover())
     results = store or file.base / "out" / "results.duckdb"
     results.parent.mkdir(parents=True, exist_ok=True)
-    return Audit(file, parts, Settings(results, cache or results.parent / "cache", workers, device, retry_failed))
+    return Audit(file, parts, Settings(results, cache or results.parent / "cache", workers, device, retry_failed, megabytes(memory)))
+
+
+def megabytes(memory: int | None) -> int:
+    """Return the bytes of so many MiB; the default where none are given."""
+    return MEMORY if memory is None else memory << 20
 
 
 def _render(store: Store, audit_id: str, out: Path | None = None) -> Path:

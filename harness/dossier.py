@@ -187,6 +187,8 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
         "limits": chapters.limitations(content.image_sets, content.scores, content.qualifications, spec, conserved[-1]),
         "measured": measured,
         "by_family": measurements.by_family(measured, content.components),
+        "blanks": measurements.blanks(measured),
+        "methods": measurements.methods(measured),
         "by_stratum": measurements.by_stratum(measured),
         "standouts": measurements.standing_out(content.standouts),
         "tasks": [s for s in content.scores if s.stage == "evaluate" and s.repeat is None],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -15,11 +15,12 @@ from typing import Any, Literal
 import numpy as np
 
 from .errors import InputError, NotComputable, Problem
-from .neighbours import Pool
+from .neighbours import MEMORY, Pool
 
 Role = Literal["train", "test", "synthetic"]
 Origin = Literal["real", "synthetic"]
 _CHUNK = 64
+_NUMBERS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -173,11 +174,13 @@ class Balls:
 class Comparison:
     """What a metric sees: the images that the generator learned from, real images that it did not see, and its output.
 
-    `features`, `neighbours` and `within` are cached by the host and shared by every metric that asks. A metric that uses these
-    and `n` alone never makes the host copy an image when it resamples.
+    `features`, `neighbours`, `within`, `balls` and `reach` are cached by the host and shared by every metric that asks: one pass over
+    each pair of sides serves them all, and the parts that are taken. A metric that uses these and `n` alone never makes the host
+    copy an image when it resamples. memory: bytes for kept distances and the blocks of a pass together.
     """
 
-    def __init__(self, train: ImageSet, test: ImageSet, synthetic: ImageSet) -> None:
+    def __init__(self, train: ImageSet, test: ImageSet, synthetic: ImageSet, memory: int = MEMORY) -> None:
+        self._memory = memory
         self._sides: dict[Role, ImageSet] = {"train": train, "test": test, "synthetic": synthetic}
         self._rows: dict[Role, np.ndarray | None] = {"train": None, "test": None, "synthetic": None}
         self._taken: dict[Role, ImageSet] = dict(self._sides)
@@ -261,7 +264,7 @@ class Comparison:
     def take(self, train: np.ndarray | None = None, test: np.ndarray | None = None, synthetic: np.ndarray | None = None) -> Comparison:
         """Return the comparison of these rows of each side (None = all); distances already known are reused."""
         part = Comparison.__new__(Comparison)
-        part._sides, part._taken, part._rows = self._sides, {}, {}
+        part._memory, part._sides, part._taken, part._rows = self._memory, self._sides, {}, {}
         asked: dict[Role, np.ndarray | None] = {"train": train, "test": test, "synthetic": synthetic}
         for role, rows in asked.items():
             old = self._rows[role]
@@ -273,7 +276,7 @@ class Comparison:
 
     def replaced(self, role: Role) -> Comparison:
         """Return the comparison with the images of `role`, train or test, in the place of the synthetic ones."""
-        whole = Comparison(**{str(r): self._sides[role if r == "synthetic" else r] for r in self._sides})
+        whole = Comparison(self._sides["train"], self._sides["test"], self._sides[role], self._memory)
         rows = {str(r): self._rows[role if r == "synthetic" else r] for r in self._rows}
         return whole if all(r is None for r in rows.values()) else whole.take(**rows)
 
@@ -292,8 +295,31 @@ class Comparison:
             missing = [role for role, side in self._sides.items() if side.features is None]
             if missing:
                 raise InputError(f"{', '.join(missing)} has no features: declare needs = frozenset({{'features'}})")
-            self._pool = Pool({role: np.asarray(side.features) for role, side in self._sides.items()})
+            raw = {str(role): np.asarray(side.features) for role, side in self._sides.items()}
+            problems = [Problem(text) for text in _unusable(raw)]
+            if problems:
+                raise InputError(*problems)
+            self._pool = Pool(raw, memory=self._memory)
         return self._pool
+
+
+def _unusable(raw: Mapping[str, np.ndarray]) -> list[str]:
+    """Return what keeps distances between these features from being computed."""
+    filled = {role: x for role, x in raw.items() if len(x)}
+    found = [f"features of {role} must be (N, F), got shape {x.shape}" for role, x in filled.items() if x.ndim != 2]
+    if found:
+        return found
+    if len({x.shape[1] for x in filled.values()}) > 1:
+        found.append(f"features differ in width: {', '.join(f'{role} {x.shape[1]}' for role, x in filled.items())}")
+    for role, x in filled.items():
+        step, bad = max(1, _NUMBERS // max(1, x.shape[1])), 0
+        for start in range(0, len(x), step):
+            block = x[start : start + step].astype(np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                bad += int(np.count_nonzero(~np.isfinite(np.einsum("ij,ij->i", block, block))))
+        if bad:
+            found.append(f"features of {role} are not finite, or too large to be squared, in {bad} of {len(x)} rows")
+    return found
 
 
 def from_features(features: np.ndarray, role: str, patients: tuple[str, ...] | None = None) -> ImageSet:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -71,3 +73,41 @@ def standing_out(rows: Sequence[Standout]) -> list[tuple[Standout, Interval]]:
     """Return the quantities that blame images, the largest share beyond real images first, with the exact interval of that share."""
     ranked = sorted(rows, key=lambda row: (-row.beyond / row.n, row.component, row.quantity, row.extractor))
     return [(row, binomial_interval(row.beyond, row.n)) for row in ranked]
+
+
+@dataclass(frozen=True)
+class Blank:
+    """Quantities without a value for one reason."""
+
+    quantities: tuple[str, ...]
+    extractors: tuple[str, ...]
+    strata: tuple[str, ...]
+    status: str
+    reason: str
+
+
+def blanks(rows: Iterable[ScoreRow]) -> list[Blank]:
+    """Group what has no value by its reason."""
+    groups: dict[tuple[str, str], list[ScoreRow]] = {}
+    for row in rows:
+        if row.status != "ok":
+            groups.setdefault((row.status, row.reason), []).append(row)
+    return [
+        Blank(
+            tuple(dict.fromkeys(f"{row.component}.{row.quantity}" for row in mine)),
+            tuple(dict.fromkeys(row.extractor for row in mine if row.extractor)),
+            tuple(dict.fromkeys(row.stratum for row in mine if row.stratum)),
+            status,
+            reason,
+        )
+        for (status, reason), mine in groups.items()
+    ]
+
+
+def methods(rows: Iterable[ScoreRow]) -> list[tuple[str, int]]:
+    """Count how intervals came about, counts of successes left out; the most frequent first."""
+    count: Counter[str] = Counter()
+    for row in rows:
+        if row.status == "ok" and row.ci_method:
+            count[re.sub(r"^exact binomial, \d+ of \d+", "exact binomial", row.ci_method)] += 1
+    return sorted(count.items(), key=lambda item: (-item[1], item[0]))

@@ -17,6 +17,7 @@ from .components import Context, Extractor, Metric
 from .errors import HarnessError, InputError, NotComputable, Problem, SpecError
 from .host import Host
 from .images import Comparison, ImageSet, from_features
+from .neighbours import MEMORY
 from .scoring import Arms, score
 from .spec import DataSpec, Reference
 from .table import Table
@@ -47,7 +48,7 @@ class Look:
     floor_splits: int = 20
     seed: int = 0
     device: str = "cpu"
-    memory: int | None = None
+    memory: int = MEMORY
 
 
 Say = Callable[[str, int, int], None]
@@ -215,7 +216,7 @@ class _Bench:
         return built
 
     def _arms(self, sides: dict[str, ImageSet]) -> Arms:
-        comparison = Comparison(sides["train"], sides["test"], sides["synthetic"])
+        comparison = Comparison(sides["train"], sides["test"], sides["synthetic"], self.asked.memory)
         return Arms(comparison, self.asked.half_samples, self.asked.floor_splits, self.asked.seed)
 
     def _embedded(self, extractor: Extractor, name: str, role: str) -> ImageSet:

@@ -26,6 +26,7 @@ from .cells import Cache, Cell, Result, full_disk
 from .checks import Parts, assemble
 from .errors import Problem, StoreError
 from .host import Host
+from .neighbours import MEMORY
 from .plan import Plan
 from .pool import Pool
 from .quantities import Record
@@ -57,13 +58,17 @@ class Quiet:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run. workers: local processes, 0 = in this one. retry_failed: try cells again that failed in an earlier attempt."""
+    """How to run. workers: local processes, 0 = in this one. retry_failed: try cells again that failed in an earlier attempt.
+
+    memory: bytes for distances between images, in each process.
+    """
 
     store: Path
     cache: Path
     workers: int = 2
     device: str = "cpu"
     retry_failed: bool = False
+    memory: int = MEMORY
 
 
 @dataclass
@@ -80,7 +85,7 @@ class Audit:
         self.store = Store(self.settings.store)
         self.cache = Cache(self.settings.cache)
         self.salt = self.store.salt()
-        self.bench = Bench(self.file, self.parts, self.cache, self.salt, self.settings.device)
+        self.bench = Bench(self.file, self.parts, self.cache, self.salt, self.settings.device, self.settings.memory)
         # Every byte of the real images is read for these, so once.
         self.files = sample.file_digests(self.file.spec.data, self.file.base)
         self.first = plan.draw(self.file, self.parts, self.salt, self.files, device=self.settings.device)
@@ -237,7 +242,7 @@ class Audit:
         # What is about to be computed makes an earlier dossier out of date, also if this attempt is killed.
         self.dossier.unlink(missing_ok=True)
         journal = _Journal(self.store, self.id, done)
-        make = partial(make_bench, self.file, self.settings.cache, self.salt, self.settings.device)
+        make = partial(make_bench, self.file, self.settings.cache, self.salt, self.settings.device, self.settings.memory)
         pool = Pool(self.settings.workers, make, lambda: self.bench)
         try:
             self._do(todo, len(cells), len(set(cells) & done), journal, pool)
@@ -294,9 +299,9 @@ class Audit:
         return ""
 
 
-def make_bench(file: SpecFile, cache: Path, salt: bytes, device: str) -> Bench:
+def make_bench(file: SpecFile, cache: Path, salt: bytes, device: str, memory: int) -> Bench:
     """Return the bench of a worker process, which finds the plugins for itself; model.yaml is the one that was locked."""
-    return Bench(file, assemble(file, Host.discover()), Cache(cache), salt, device)
+    return Bench(file, assemble(file, Host.discover()), Cache(cache), salt, device, memory)
 
 
 def reusable(cell: Cell, known: Result) -> bool:

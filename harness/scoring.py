@@ -132,7 +132,7 @@ def _interval(quantity: Quantity, value: float, spread: np.ndarray | str, n: int
     if quantity.proportion and arms.independent and not few and not quantity.no_interval:
         interval = binomial_interval(round(value * n), n)
     elif not isinstance(spread, str):
-        interval = half_sample_interval(value, spread, quantity.low, quantity.high, units)
+        interval, spread = _resampled(value, spread, quantity, units)
     row: dict[str, Any] = {"ci_method": f"no interval: {quantity.no_interval or few or spread}"} if interval is None else {
         "ci_low": interval.low, "ci_high": interval.high, "bound_low": interval.bound_low, "bound_high": interval.bound_high,
         "ci_method": interval.method, "level": interval.level, "sides": "two"}  # fmt: skip
@@ -147,10 +147,16 @@ def _judged_at_floor(row: dict[str, Any], spread: np.ndarray | str, quantity: Qu
     if row.get("value_at_floor_n") is None:
         return nothing | {"ci_method": f"{row['ci_method']}; not judged: {why}".lstrip("; ")}
     judged = {"judged_value": row["value_at_floor_n"], "judged_n": row["n_floor"], "bound_low": None, "bound_high": None}
-    if not isinstance(spread, str):
-        interval = half_sample_interval(row["value_at_floor_n"], spread, quantity.low, quantity.high, units)
-        judged |= {"bound_low": interval.bound_low, "bound_high": interval.bound_high}
-    return judged
+    interval = None if isinstance(spread, str) else _resampled(row["value_at_floor_n"], spread, quantity, units)[0]
+    return judged if interval is None else judged | {"bound_low": interval.bound_low, "bound_high": interval.bound_high}
+
+
+def _resampled(value: float, spread: np.ndarray, quantity: Quantity, units: int) -> tuple[Interval | None, str]:
+    """Return the interval of a value from its half-samples, or why there is none."""
+    try:
+        return half_sample_interval(value, spread, quantity.low, quantity.high, units), ""
+    except ValueError as error:
+        return None, str(error)
 
 
 def _spreads(metric: Metric, arms: Arms, lend: Lend) -> dict[str, np.ndarray | str]:

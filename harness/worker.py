@@ -26,27 +26,38 @@ from .records import CellStatus
 OUTPUT_KEPT = 2000
 _PR_SET_PDEATHSIG = 1
 _bench: Bench | None = None
+_working = False
 
 
 def start(make: Callable[[], Bench]) -> None:
     """Prepare a worker process: its own bench, deaf to Ctrl-C, which is the parent's to handle, and gone when the parent is."""
     global _bench
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # An exit, unlike a kill, lets a component end the programs that it started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _terminated)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     _bench = make()
 
 
+def _terminated(*_: object) -> None:
+    """End the process: by an exit that lets a component end the programs that it started, at once where none is at work."""
+    if _working:
+        sys.exit(1)
+    os._exit(1)
+
+
 def work(cell: Cell, blocked: str = "") -> Result:
     """Run a cell in a worker process that `start` has prepared."""
+    global _working
     assert _bench is not None
     try:
+        _working = True
         return execute(_bench, cell, blocked)
     except SystemExit:
         # The component has cleaned up behind itself; the pool would keep the process waiting for a parent that is gone.
         os._exit(1)
+    finally:
+        _working = False
 
 
 def execute(bench: Bench, cell: Cell, blocked: str = "") -> Result:

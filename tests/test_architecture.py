@@ -19,7 +19,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "neighbours quantities png",
+        "graphs quantities png",
+        "neighbours",
         "records",
         "images",
         "components",
@@ -45,7 +46,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 
 # Narrower than the layers: these import nothing of the harness but this.
 ONLY = {
-    "neighbours": "",
+    "graphs": "",
+    "neighbours": "graphs",
     "png": "",
     "api": "components errors hookspecs images quantities",
     "statistics.*": "errors quantities records statistics.*",

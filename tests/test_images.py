@@ -1,10 +1,12 @@
 """Image sets are checked once, on construction, and keep what is known of an image with it."""
 
+import re
+
 import numpy as np
 import pytest
 
 from harness.errors import InputError, NotComputable
-from harness.images import Comparison, ImageSet
+from harness.images import Comparison, ImageSet, from_features
 
 
 def images(n: int = 6, name: str = "a", **known: object) -> ImageSet:
@@ -129,3 +131,83 @@ def test_too_few_images_for_neighbours_is_not_computable() -> None:
     """Five neighbours among four images is a reason, not a number."""
     with pytest.raises(NotComputable, match="needs 6 train images for 5 neighbours, got 4"):
         compared().take(train=np.arange(4)).neighbours("train", "train", 5)
+
+
+def with_features(**features: np.ndarray) -> Comparison:
+    """Return the comparison of these features."""
+    rng = np.random.default_rng(6)
+    given = {"train": rng.normal(size=(9, 4)), "test": rng.normal(size=(7, 4)), "synthetic": rng.normal(size=(8, 4))} | features
+    return Comparison(**{role: from_features(x, role) for role, x in given.items()})
+
+
+def test_balls_are_neighbours_and_who_is_inside() -> None:
+    """Balls reach to the k-th neighbour of their centre, and reach is 1 or more exactly for the images within one, or on it."""
+    comparison = compared()
+    balls = comparison.balls("synthetic", "train", 3, inclusive=True)
+
+    np.testing.assert_array_equal(balls.radii, comparison.neighbours("train", "train", 3)[0][:, -1])
+    np.testing.assert_array_equal(balls.inside, comparison.within("synthetic", "train", balls.radii, inclusive=True))
+    np.testing.assert_array_equal(balls.inside > 0, comparison.reach("synthetic", "train", balls.radii) >= 1.0)
+
+
+def test_memory_does_not_change_an_answer() -> None:
+    """Whether distances are kept or not, a comparison and its parts answer the same to the last bit."""
+    whole = compared()
+    sides = {"train": whole.train, "test": whole.test, "synthetic": whole.synthetic}
+    small = Comparison(**sides, memory=1)
+    rows = np.array([0, 2, 3, 7, 8, 9])
+    for a, b in ((whole, small), (whole.take(train=rows, test=rows), small.take(train=rows, test=rows)), (whole.replaced("test"),
+                 small.replaced("test"))):  # fmt: skip
+        for found, expected in zip(a.neighbours("synthetic", "train", 4), b.neighbours("synthetic", "train", 4), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(a.balls("synthetic", "train", 2).inside, b.balls("synthetic", "train", 2).inside)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e200])
+def test_features_that_are_not_finite_are_refused(value: float) -> None:
+    """NaN, infinity and what overflows when squared are an error that names the side and counts its rows."""
+    features = np.zeros((8, 4))
+    features[2, 1] = features[5] = value
+
+    with pytest.raises(InputError, match="features of synthetic are not finite, or too large to be squared, in 2 of 8 rows"):
+        with_features(synthetic=features).neighbours("test", "train", 1)
+
+
+def test_every_side_with_bad_features_is_named() -> None:
+    """Two sides with bad rows are two problems of one error."""
+    bad = np.full((3, 4), np.nan, np.float32)
+
+    with pytest.raises(InputError) as caught:
+        with_features(train=bad, test=bad).balls("synthetic", "train", 1)
+
+    assert [problem.what.split(" are")[0] for problem in caught.value.problems] == ["features of train", "features of test"]
+
+
+def test_features_of_different_widths_are_refused() -> None:
+    """Sides whose features differ in width are an error that gives the widths."""
+    with pytest.raises(InputError, match="features differ in width: train 4, test 4, synthetic 5"):
+        with_features(synthetic=np.zeros((8, 5))).neighbours("synthetic", "train", 1)
+
+
+def test_features_that_are_no_matrix_are_refused() -> None:
+    """One number per image without a second axis is an error that gives the shape."""
+    with pytest.raises(InputError, match=re.escape("features of test must be (N, F), got shape (7,)")):
+        with_features(test=np.zeros(7)).centred("test")
+
+
+def test_an_empty_side_has_no_neighbours() -> None:
+    """No test images: nothing is near them, they are near nothing, and asking for neighbours among them is not computable."""
+    comparison = with_features(test=np.empty((0, 4), np.float32))
+
+    assert comparison.neighbours("test", "train", 2)[1].shape == (0, 2)
+    assert comparison.balls("test", "train", 2).inside.shape == (0,)
+    with pytest.raises(NotComputable, match="needs 1 test images for 1 neighbours, got 0"):
+        comparison.neighbours("train", "test", 1)
+    with pytest.raises(NotComputable, match="needs 2 test images for 1 neighbours, got 0"):
+        comparison.balls("train", "test", 1)
+
+
+def test_no_train_images_are_not_computable() -> None:
+    """A part without training images has no neighbours among them."""
+    with pytest.raises(NotComputable, match="needs 1 train images for 1 neighbours, got 0"):
+        compared().take(train=np.array([], dtype=np.int64)).neighbours("synthetic", "train", 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.content import count_standouts
-from harness.measurements import FAMILIES, LEVELS, by_family, by_stratum, standing_out
+from harness.measurements import FAMILIES, LEVELS, blanks, by_family, by_stratum, methods, standing_out
 from harness.records import ComponentRow, ImageScoreRow, ScoreRow
 
 
@@ -54,3 +54,23 @@ def test_quantities_are_ranked_by_the_share_beyond_real_images() -> None:
     assert (worst.quantity, worst.beyond, worst.n, worst.item) == ("b", 3, 4, "i1")
     assert interval.low < 0.75 < interval.high
     assert (other.quantity, other.beyond) == ("a", 1)
+
+
+def test_what_has_no_value_is_grouped_by_reason() -> None:
+    """One line for each reason, with every quantity, extractor and stratum that it holds for."""
+    gone = {"value": None, "status": "not_computable"}
+    rows = [
+        score("m", "a", extractor="x", stratum="label=0", reason="too few", **gone),
+        score("m", "b", extractor="x", reason="too few", **gone),
+        score("m", "c", reason="no masks", **gone),
+        score("m", "d"),
+    ]
+    first, second = blanks(rows)
+    assert (first.quantities, first.extractors, first.strata, first.reason) == (("m.a", "m.b"), ("x",), ("label=0",), "too few")
+    assert (second.quantities, second.extractors, second.strata) == (("m.c",), (), ())
+
+
+def test_ways_of_making_intervals_are_counted() -> None:
+    """Binomial intervals are one way, whatever their counts."""
+    rows = [score("m", "a", ci_method=f"exact binomial, {k} of 10") for k in range(3)] + [score("m", "b", ci_method="t")]
+    assert methods(rows) == [("exact binomial", 3), ("t", 1)]

@@ -58,7 +58,8 @@ def half_sample_interval(
     The standard deviation of a half-sample drawn without replacement is that of the full sample's error. The half-samples' own
     quantiles are not used: bias at n/2 would put the value outside its own interval. t has B - 1 degrees of freedom. `units`,
     the smallest number of units (patients, or images on their own) on a resampled side, keeps an interval of few honest: t then
-    has at most units - 1, and where it is odd the spread of the larger half is brought to that of an exact half.
+    has at most units - 1, and where it is odd the spread of the larger half is brought to that of an exact half. Where no half-sample
+    differs, the interval is binomial at the ends of the range, and elsewhere there is none.
     """
     replicates = _finite(replicates)
     if len(replicates) < 2:
@@ -67,9 +68,24 @@ def half_sample_interval(
     if units is not None:
         if units < MIN_UNITS:
             raise ValueError(f"an interval needs at least {MIN_UNITS} patients to resample, got {units}")
+        if np.ptp(replicates) == 0.0:
+            return _without_spread(value, float(replicates[0]), low, high, units)
         half = math.ceil(units / 2)
         spread, df, of = spread * math.sqrt(half / (units - half)), min(df, units - 1), f" of {units} units"
     return _around(value, spread, df, f"t x delete-half SD, {len(replicates)} half-samples{of}", low, high)
+
+
+def _without_spread(value: float, replicate: float, low: float | None, high: float | None, units: int) -> Interval:
+    """Return the interval of a value that every half-sample repeats at an end of its range, as of a share that is 0 or 1.
+
+    A mean of numbers between 0 and 1 that is 0 in a sample of n is at most 1 - alpha^(1/n) with confidence 1 - alpha, whatever their
+    distribution: at least that share of them would not be 0.
+    """
+    if value != replicate or low is None or high is None or value not in (low, high):
+        raise ValueError("the half-samples do not vary, so they say nothing of its spread")
+    share = binomial_interval(units if value == high else 0, units)
+    ends = [low + (high - low) * x for x in (share.low, share.high, share.bound_low, share.bound_high)]
+    return Interval(*ends, f"exact binomial, no half-sample of {units} units leaves the end of the range")
 
 
 def lower_bound_proportion(successes: int, n: int, level: float = LEVEL) -> float:

@@ -9,6 +9,7 @@ from .data_copying import DataCopying
 from .detail import Detail
 from .diversity import Vendi
 from .duplicates import Duplicates
+from .feature_likelihood import Fld
 from .frechet import Frechet, FrechetInfinity
 from .inception_score import InceptionScore, InceptionScoreInfinity
 from .intensity import Intensity
@@ -36,6 +37,7 @@ def harness_metrics() -> list[type[Metric]]:
         DataCopying,
         Detail,
         Duplicates,
+        Fld,
         Fls,
         Frechet,
         FrechetInfinity,
