@@ -143,7 +143,7 @@ def measure(
             raise InputError(f"{role} must be (N, F), got shape {features.shape}")
         sides[role] = from_features(features, role)
     with tempfile.TemporaryDirectory(prefix="measure-") as folder:
-        answer = ask(metric, Comparison(**sides), Context(seed=seed, workdir=Path(folder)))
+        answer = ask(metric, Comparison(sides["train"], sides["test"], sides["synthetic"]), Context(seed=seed, workdir=Path(folder)))
     missing = [value for value in answer.values() if isinstance(value, NotComputable)]
     if missing:
         raise missing[0]

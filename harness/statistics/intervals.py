@@ -84,8 +84,8 @@ def _without_spread(value: float, replicate: float, low: float | None, high: flo
     if value != replicate or low is None or high is None or value not in (low, high):
         raise ValueError("the half-samples do not vary, so they say nothing of its spread")
     share = binomial_interval(units if value == high else 0, units)
-    ends = [low + (high - low) * x for x in (share.low, share.high, share.bound_low, share.bound_high)]
-    return Interval(*ends, f"exact binomial, no half-sample of {units} units leaves the end of the range")
+    a, b, c, d = (low + (high - low) * x for x in (share.low, share.high, share.bound_low, share.bound_high))
+    return Interval(a, b, c, d, f"exact binomial, no half-sample of {units} units leaves the end of the range")
 
 
 def lower_bound_proportion(successes: int, n: int, level: float = LEVEL) -> float:

@@ -202,3 +202,18 @@ def test_bca_counts_undefined_resamples_and_gives_up_on_many() -> None:
     assert "undefined)" in str(defined_if(0.97))
     with pytest.raises(ValueError, match="undefined in"):
         defined_if(0.5)
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(0.0, 0.0, 0.0088), (1.0, 0.9912, 1.0)])
+def test_half_samples_that_never_leave_the_end_of_the_range_bound_the_share(value: float, low: float, high: float) -> None:
+    """No spread is not certainty: 0 of 417 units is at most 0.88 %, whatever was counted."""
+    found = half_sample_interval(value, np.full(50, value), 0.0, 1.0, 417)
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    assert found.method == "exact binomial, no half-sample of 417 units leaves the end of the range"
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(0.5, 0.0, 1.0), (0.0, 0.0, None), (0.0, None, None)])
+def test_half_samples_without_spread_inside_the_range_say_nothing(value: float, low: float | None, high: float | None) -> None:
+    """An interval of no width is none."""
+    with pytest.raises(ValueError, match="the half-samples do not vary"):
+        half_sample_interval(value, np.full(50, value), low, high, 30)
