@@ -58,10 +58,7 @@ class Quiet:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run. workers: local processes, 0 = in this one. retry_failed: try cells again that failed in an earlier attempt.
-
-    memory: bytes for distances between images, in each process.
-    """
+    """How to run. workers: local processes, 0 = in this one. retry_failed: try failed cells again. memory: bytes, for distances."""
 
     store: Path
     cache: Path
@@ -378,13 +375,11 @@ def _components(parts: Parts) -> Iterator[ComponentRow]:
         for name in ("failure_mode", "full_severity"):
             if hasattr(part.component, name):
                 promises[name] = str(getattr(part.component, name))
-        fields = type(part.component).model_fields
-        defaults = {name: str(info.default) for name, info in fields.items() if isinstance(info.default, Path)}
+        defaults = {k: str(info.default) for k, info in type(part.component).model_fields.items() if isinstance(info.default, Path)}
         options = part.component.model_dump(mode="json") | defaults | part.options
         yield ComponentRow(
             kind=part.offer.kind, name=part.name, options=options, distribution=part.offer.distribution, version=part.offer.version,
-            identity_sha256=digest(part.identity),
-            description=type(part.component).summary(), promises=promises,
+            identity_sha256=digest(part.identity), description=type(part.component).summary(), promises=promises,
         )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ MODEL: dict[str, Any] = {
     "samples": 60,
     "extractors": ["pixels"],
     "metrics": ["frechet", "manifold", "memorisation"],
+    "strata": [],
     "perturbations": ["gaussian_noise"],
     "qualification": {"replicates": 6, "null_splits": 24, "fault_seeds": 1},
     "intervals": {"half_samples": 10, "floor_splits": 4},
