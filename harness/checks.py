@@ -13,7 +13,7 @@ from .components import Component, Extractor, Metric, Perturbation
 from .errors import HarnessError, InputError, Problem, SpecError, raise_if
 from .host import Host, Offer
 from .quantities import Quantity
-from .spec import AuditSpec, Criterion, DataSpec, Reference
+from .spec import Criterion, DataSpec, Reference
 from .specfile import SpecFile
 
 STATISTICS = ("percent_agreement", "fleiss_kappa", "krippendorff_alpha", "gwet_ac1")
@@ -96,12 +96,15 @@ def assemble(file: SpecFile, host: Host) -> Parts:
         return Part(component, host.offers[kind, reference.name], reference.own_options, files, called)
 
     def build_all(kind: str, references: Sequence[Reference], *place: str | int) -> tuple[Part, ...]:
-        names = [r.called for r in references]
-        for index, name in enumerate(names):
-            if name in names[:index]:
+        return build_at(kind, list(enumerate(references)), *place)
+
+    def build_at(kind: str, placed: Sequence[tuple[int, Reference]], *place: str | int) -> tuple[Part, ...]:
+        names = [r.called for _, r in placed]
+        for k, (index, reference) in enumerate(placed):
+            if reference.called in names[:k]:
                 fix = "list it once, or give one of them another name with the option `as`"
-                problems.append(Problem(f"{name} is listed twice", file.where(*place, index), fix))
-        built = (build(kind, reference, *place, index) for index, reference in enumerate(references))
+                problems.append(Problem(f"{reference.called} is listed twice", file.where(*place, index), fix))
+        built = (build(kind, reference, *place, index) for index, reference in placed)
         return tuple(part for part in built if part is not None)
 
     generator = build("generator", spec.generator, "generator")
@@ -109,7 +112,7 @@ def assemble(file: SpecFile, host: Host) -> Parts:
     extractors = build_all("extractor", spec.extractors, "extractors")
     groups = {
         "extractors": extractors,
-        "metrics": build_all("metric", _suite(spec, host, extractors), "metrics"),
+        "metrics": build_at("metric", list(_suite(file, host, extractors, problems)), "metrics"),
         "perturbations": build_all("perturbation", spec.perturbations, "perturbations"),
         "tasks": build_all("task", tasks.components if tasks else (), "tasks", "components"),
         "importers": build_all("rating_importer", ratings.importers if ratings else (), "ratings", "importers"),
@@ -130,23 +133,25 @@ def assemble(file: SpecFile, host: Host) -> Parts:
     return parts
 
 
-def _suite(spec: AuditSpec, host: Host, extractors: Sequence[Part]) -> tuple[Reference, ...]:
-    """Return the metrics with `default` replaced by the suite: what is in it, can be measured on these data and is not named itself."""
+def _suite(file: SpecFile, host: Host, extractors: Sequence[Part], problems: list[Problem]) -> Iterator[tuple[int, Reference]]:
+    """Yield the metrics with their place, `default` replaced by what is in the suite, fits these data and is not named itself."""
+    spec = file.spec
     offered = _offered(spec.data)
     gives = {part.component.gives() for part in extractors if isinstance(part.component, Extractor)}
-    named = {reference.name for reference in spec.metrics}
-    found: list[Reference] = []
-    for reference in spec.metrics:
+    named = {reference.called for reference in spec.metrics}
+    for index, reference in enumerate(spec.metrics):
         if reference.name != "default":
-            found.append(reference)
+            yield index, reference
             continue
+        if reference.options:
+            fix = "name a metric to give it options; the suite then leaves that one out"
+            problems.append(Problem("`default` stands for many metrics and takes no options", file.where("metrics", index), fix))
         for offer in host.of_kind("metric"):
             kind = offer.component
             if not issubclass(kind, Metric) or not kind.in_suite or offer.name in named or not kind.needs - {"features"} <= offered:
                 continue
             if "features" not in kind.needs or kind.takes & gives:
-                found.append(Reference.model_validate(offer.name))
-    return tuple(found)
+                yield index, Reference.model_validate(offer.name)
 
 
 def _needs(file: SpecFile, parts: Parts) -> Iterator[Problem]:
@@ -164,11 +169,12 @@ def _needs(file: SpecFile, parts: Parts) -> Iterator[Problem]:
 
 def _pairs(file: SpecFile, parts: Parts) -> Iterator[Problem]:
     """Yield the metrics that work on a kind of features which no extractor of the audit gives."""
-    for index, part in enumerate(parts.metrics):
+    places = {reference.called: index for index, reference in enumerate(file.spec.metrics)}
+    for part in parts.metrics:
         if "features" in part.component.needs and parts.extractors and not parts.extractors_of(part):
             takes = " or ".join(sorted(part.component.takes)) if isinstance(part.component, Metric) else ""
             gives = ", ".join(f"{x.name}: {x.component.gives()}" for x in parts.extractors if isinstance(x.component, Extractor))
-            where = file.where("metrics", index)
+            where = file.where("metrics", places.get(part.name, 0))
             yield Problem(f"{part.name} works on {takes}, which no extractor of this audit gives ({gives})", where, "add one that does")
 
 

@@ -207,7 +207,7 @@ def fetch(
         for entry in weights.find(names):
             for found in weights.fetch(entry, into, lambda file, done, total: live.update("fetch", file, done, total or 0, None)):
                 pin = "" if found.checked else "   (nobody publishes its whole digest: compare before you pin it)"
-                print(f"{found.path}\n  sha256: {found.sha256}{pin}")
+                print(f"{found.path}{' (was there)' if found.was_there else ''}\n  sha256: {found.sha256}{pin}")
 
 
 @plugins_app.callback()

@@ -189,7 +189,7 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
         "by_family": measurements.by_family(measured, content.components),
         "blanks": measurements.blanks(measured),
         "methods": measurements.methods(measured),
-        "by_stratum": measurements.by_stratum(measured),
+        "by_stratum": measurements.by_stratum(measured, _label_names(content)),
         "standouts": measurements.standing_out(content.standouts),
         "tasks": [s for s in content.scores if s.stage == "evaluate" and s.repeat is None],
         "digests": {name: sha256(file.body) for name, file in attached.items()},
@@ -203,6 +203,11 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
         "heat": figures.heat,
         "span": figures.span,
     }
+
+
+def _label_names(content: Content) -> list[str]:
+    """Return the names of the classes in the order of their numbers."""
+    return next((list(s.preprocessing.get("label_names") or ()) for s in content.image_sets if s.role == "train"), [])
 
 
 def _renderer() -> str:

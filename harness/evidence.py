@@ -157,7 +157,8 @@ def _missing(row: ScoreRow | ReliabilityRow, complete: bool) -> str:
     if row.status != "ok":
         return row.reason.rstrip(".")
     # A value without interval says why where others say how theirs was found.
-    why = (row.reason or row.ci_method).removeprefix("no interval: ").rstrip(".")
+    why = row.reason or (row.ci_method if row.ci_method.startswith("no interval: ") else "")
+    why = why.removeprefix("no interval: ").rstrip(".")
     return "" if complete else f"no interval: {why or 'the value has no one-sided bounds'}"
 
 

@@ -184,6 +184,8 @@ class Comparison:
         self._sides: dict[Role, ImageSet] = {"train": train, "test": test, "synthetic": synthetic}
         self._rows: dict[Role, np.ndarray | None] = {"train": None, "test": None, "synthetic": None}
         self._taken: dict[Role, ImageSet] = dict(self._sides)
+        # Shared by everything that is taken from this comparison, so that distances are found once.
+        self._replaced: dict[Role, Comparison] = {}
         self._pool: Pool | None = None
 
     @property
@@ -265,6 +267,7 @@ class Comparison:
         """Return the comparison of these rows of each side (None = all); distances already known are reused."""
         part = Comparison.__new__(Comparison)
         part._memory, part._sides, part._taken, part._rows = self._memory, self._sides, {}, {}
+        part._replaced = self._replaced
         asked: dict[Role, np.ndarray | None] = {"train": train, "test": test, "synthetic": synthetic}
         for role, rows in asked.items():
             old = self._rows[role]
@@ -276,7 +279,9 @@ class Comparison:
 
     def replaced(self, role: Role) -> Comparison:
         """Return the comparison with the images of `role`, train or test, in the place of the synthetic ones."""
-        whole = Comparison(self._sides["train"], self._sides["test"], self._sides[role], self._memory)
+        if role not in self._replaced:
+            self._replaced[role] = Comparison(self._sides["train"], self._sides["test"], self._sides[role], self._memory)
+        whole = self._replaced[role]
         rows = {str(r): self._rows[role if r == "synthetic" else r] for r in self._rows}
         return whole if all(r is None for r in rows.values()) else whole.take(**rows)
 

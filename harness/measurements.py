@@ -46,19 +46,22 @@ class Strata:
     rows: tuple[tuple[ScoreRow, tuple[ScoreRow | None, ...]], ...]
 
 
-def by_stratum(rows: Iterable[ScoreRow]) -> list[Strata]:
-    """Arrange the values within strata, at most four levels to a table; a row's first entry names the quantity."""
+def by_stratum(rows: Iterable[ScoreRow], labels: Sequence[str] = ()) -> list[Strata]:
+    """Arrange the values within strata, at most four levels to a table; a row's first entry names the quantity.
+
+    labels: names of the classes, by number.
+    """
+    named = {f"label={k}": name for k, name in enumerate(labels)}
     rows = [row for row in rows if row.stratum]
     found = []
     for name in sorted({row.stratum.split("=")[0] for row in rows}):
         mine = [row for row in rows if row.stratum.split("=")[0] == name]
-        levels = sorted({row.stratum for row in mine if "=" in row.stratum})
+        levels = sorted({row.stratum for row in mine if "=" in row.stratum}, key=_natural)
         at = {(row.component, row.quantity, row.extractor, row.stratum): row for row in mine}
         for start in range(0, len(levels), LEVELS):
             part = levels[start : start + LEVELS]
-            heads = tuple(
-                (level.split("=", 1)[1], next((r.n for r in mine if r.stratum == level and r.n is not None), None)) for level in part
-            )
+            counts = ((level, next((r.n for r in mine if r.stratum == level and r.n is not None), None)) for level in part)
+            heads = tuple((named.get(level, level.split("=", 1)[1]), n) for level, n in counts)
             body = []
             for key in dict.fromkeys((row.component, row.quantity, row.extractor) for row in mine):
                 values = tuple(at.get((*key, level)) for level in part)
@@ -67,6 +70,13 @@ def by_stratum(rows: Iterable[ScoreRow]) -> list[Strata]:
                     body.append((first, values))
             found.append(Strata(name, heads, tuple(body)))
     return found
+
+
+def _natural(stratum: str) -> tuple[bool, float, str]:
+    """Return a key that puts numbers in their order, before words."""
+    level = stratum.split("=", 1)[1]
+    number = float(level) if re.fullmatch(r"-?\d+(\.\d+)?", level) else 0.0
+    return not re.fullmatch(r"-?\d+(\.\d+)?", level), number, level
 
 
 def standing_out(rows: Sequence[Standout]) -> list[tuple[Standout, Interval]]:

@@ -26,6 +26,7 @@ from .resampling import draw, halves
 from .statistics.intervals import Interval, binomial_interval, half_sample_interval, half_sample_rows
 
 LEAST_UNITS = 10
+LEAST_SPLITS = 4
 ROLES: tuple[Role, ...] = ("train", "test", "synthetic")
 Lend = Callable[..., Context]
 
@@ -42,6 +43,15 @@ class Arms:
     floor_splits: int
     seed: int
     _halves: dict[bool, list[Comparison]] = field(default_factory=dict, repr=False)
+    _parts: dict[str, Arms] = field(default_factory=dict, repr=False)
+
+    def part(self, label: str, rows: Mapping[Role, np.ndarray]) -> Arms:
+        """Return the arms of these rows of each side, which the metrics measured within `label` share."""
+        if label not in self._parts:
+            self._parts[label] = Arms(
+                self.comparison.take(**{str(k): v for k, v in rows.items()}), self.half_samples, self.floor_splits, self.seed
+            )
+        return self._parts[label]
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -57,7 +67,8 @@ class Arms:
         """Return which of these sides has too few units for any interval, or nothing."""
         for role in roles:
             if self.counts.get(role, LEAST_UNITS) < LEAST_UNITS:
-                what = "independent synthetic images" if role == "synthetic" else f"{role} patients"
+                patients = role != "synthetic" and self.comparison.n_patients(role) is not None  # type: ignore[arg-type]
+                what = f"{role} patients" if patients else f"independent {role} images"
                 return f"{self.counts[role]} {what}, at least {LEAST_UNITS} are needed for an interval"
         return ""
 
@@ -76,8 +87,8 @@ class Arms:
     @cached_property
     def floor(self) -> tuple[list[tuple[Comparison, Comparison]], int]:
         """Pairs (real against real, synthetic against the same real) at one number of images an arm, and that number."""
-        if not self.floor_splits:
-            raise NotComputable("no splits were asked for")
+        if self.floor_splits < LEAST_SPLITS:
+            raise NotComputable(f"{self.floor_splits} splits were asked for, a floor needs {LEAST_SPLITS}")
         comparison, units = self.comparison, self.comparison.units("train")
         splits = [halves(units, derive(self.seed, "floor", repeat)) for repeat in range(self.floor_splits)]
         n = min(*(len(probe) for _, probe in splits), comparison.n("synthetic"))
@@ -165,7 +176,9 @@ def _spreads(metric: Metric, arms: Arms, lend: Lend) -> dict[str, np.ndarray | s
     spreads: dict[str, np.ndarray | str] = {}
     for held in (False, True):
         mine = [q for q in metric.quantities if q.fixed_train == held]
-        wanted = [q.name for q in mine if not q.no_interval and not (q.proportion and arms.independent and not few)]
+        # A share of independent images has its exact interval, but what a criterion judges at the floor's n needs the spread.
+        exact = [q.name for q in mine if q.proportion and not q.biased_in_n and arms.independent and not few]
+        wanted = [q.name for q in mine if not q.no_interval and q.name not in exact]
         blank = {q.name: q.no_interval or few for q in mine}
         spreads |= blank
         if wanted and not few:

@@ -131,9 +131,11 @@ def _store(bench: Bench, cell: Cell, folder: Path, images: ImageSet) -> None:
         features = np.asarray(part.component.extract(images, context))
     if features.ndim != 2 or len(features) != len(images) or not features.shape[1]:
         raise PluginError(f"returned an array of shape {features.shape} for {len(images)} images; promised (N, F)")
-    if not np.isfinite(features).all():
-        raise PluginError(f"returned {int((~np.isfinite(features)).sum())} values that are not finite")
-    np.save(folder / "features.npy", features.astype(np.float32))
+    with np.errstate(over="ignore"):
+        stored = features.astype(np.float32)
+    if not np.isfinite(stored).all():
+        raise PluginError(f"returned {int((~np.isfinite(stored)).sum())} values that are not finite in single precision")
+    np.save(folder / "features.npy", stored)
 
 
 def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:

@@ -17,7 +17,7 @@ from ..cells import Cell, Draft, derive
 from ..checks import Parts
 from ..components import Context, Metric
 from ..errors import NotComputable
-from ..images import Comparison
+from ..images import Comparison, Role
 from ..pictures import nearest
 from ..quantities import Record
 from ..records import CellStatus, ImageScoreRow, ScoreRow
@@ -37,12 +37,13 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, sample: str, s
     keys, size = [], spec.intervals.model_dump()
     pairs = [(m, metric, name, found) for m, metric in enumerate(parts.metrics) for name, found in described.of(parts, metric)]
     names = [part.name for part in parts.extractors]
+    asked = {*(spec.strata or ()), *(s for purpose in spec.purposes.values() for c in purpose.criteria for s in c.strata)}
     pairs.sort(key=lambda pair: names.index(pair[2]) if pair[2] else len(names))
     for m, metric, name, found in pairs:
         features = dict(found.roles) if found else {}
         for stratum in ("", *strata(spec)):
             arguments = {"metric": m, "extractor": name, "data": data, "sample": sample, "sha256": synthetic,
-                         "features": features, "stratum": stratum, "size": size}  # fmt: skip
+                         "features": features, "stratum": stratum, "asked": stratum in asked, "size": size}  # fmt: skip
             title = metric.name + (f", {name}" if name else "") + (f", by {stratum}" if stratum else "")
             keys.append(draft.add("measure", metric.name, title, "measure.measure", arguments, metric.identity,
                                   [data, sample, *features.values()], 2 * (n / 300) ** 2))  # fmt: skip
@@ -74,16 +75,21 @@ def measure(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         yield from _blame(bench, cell, arms.comparison, folder)
         return
     name = cell.arguments["stratum"]
-    for value in _values(arms.comparison, name):
-        rows = {role: np.flatnonzero(_stratum(arms.comparison, role, name) == value) for role in ROLES}
+    sides = {role: _stratum(arms.comparison, role, name) for role in ROLES}
+    lacking = [role for role, values in sides.items() if values is None]
+    if lacking and not cell.arguments["asked"]:
+        return
+    if lacking:
+        raise NotComputable(f"the {' and '.join('synthetic' if r == 'synthetic' else 'real' for r in lacking[-1:])} images have no {name}")
+    for value in sorted({value for values in sides.values() if values is not None for value in values.tolist()}):
+        rows = {role: np.flatnonzero(values == value) for role, values in sides.items()}
         label = f"{name}={value}"
         if min(len(r) for r in rows.values()) == 0:
             empty = [role for role, r in rows.items() if not len(r)]
             yield from _blank(bench, cell, "not_computable", f"no {' and no '.join(empty)} images in {label}", label)
             continue
-        part = Arms(arms.comparison.take(**rows), arms.half_samples, arms.floor_splits, arms.seed)
         try:
-            yield from list(_measure(bench, cell, part, label, folder))
+            yield from list(_measure(bench, cell, arms.part(label, rows), label, folder))
         except NotComputable as error:
             yield from _blank(bench, cell, "not_computable", str(error), label)
 
@@ -126,7 +132,11 @@ def _blame(bench: Bench, cell: Cell, comparison: Comparison, folder: Path) -> It
     if type(metric).per_image is Metric.per_image or not comparison.n("test"):
         return
     seed = derive(bench.seed, part.name, part.offer.version, "per image")
-    made, real = (ask_each(metric, c, Context(seed, folder, bench.device)) for c in (comparison, comparison.replaced("test")))
+    try:
+        made, real = (ask_each(metric, c, Context(seed, folder, bench.device)) for c in (comparison, comparison.replaced("test")))
+    except NotComputable:
+        # No image stands out where the test images are too few to compare with; what was measured stays.
+        return
     for name in [name for name in made if name in real]:
         median, high = (float(np.percentile(real[name], share)) for share in (50.0, HIGH))
         for item, value in zip(comparison.synthetic.ids, made[name], strict=True):
@@ -143,20 +153,13 @@ def excess(value: float, median: float, high: float) -> float:
     return min((value - median) / (high - median), MOST_EXCESS) if high > median else MOST_EXCESS
 
 
-def _stratum(comparison: Comparison, role: Any, name: str) -> np.ndarray:
-    found = comparison.labels(role) if name == "label" else comparison.group(role, name)
-    if found is None:
-        raise NotComputable(f"the {'synthetic' if role == 'synthetic' else 'real'} images have no {name}")
-    return found
-
-
-def _values(comparison: Comparison, name: str) -> list[Any]:
-    return sorted(set(_stratum(comparison, "test", name).tolist()))
+def _stratum(comparison: Comparison, role: Role, name: str) -> np.ndarray | None:
+    return comparison.labels(role) if name == "label" else comparison.group(role, name)
 
 
 def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:
     """Say for each quantity that it has no number, and why."""
-    if cell.component != "nearest":
+    if cell.function == "measure.measure":
         yield from _blank(bench, cell, status, reason, cell.arguments["stratum"])
 
 

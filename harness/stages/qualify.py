@@ -78,7 +78,7 @@ def battery(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         return Context(derive(bench.seed, part.name, part.offer.version, "qualify", *words), folder, bench.device)
 
     found = _Values(metric)
-    whole = Comparison(real, test, real)
+    whole = Comparison(real, test, real, bench.memory)
     anchor_n = min(len(anchor) for anchor, _ in splits)
     for repeat in range(size["null_splits"]):
         rng = np.random.default_rng(derive(bench.seed, "null split", repeat))
@@ -88,7 +88,7 @@ def battery(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         for fault in faults:
             anchor, probe = splits[fault]
             pool = real.take(probe) if dose == 0 else pools[dose, fault]
-            comparison = Comparison(real.take(anchor), test, pool)
+            comparison = Comparison(real.take(anchor), test, pool, bench.memory)
             for repeat in range(fault, size["replicates"], len(faults)):
                 rng = np.random.default_rng(derive(bench.seed, "replicate", repeat))
                 rows = draw(pool.units, n, rng)

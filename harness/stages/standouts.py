@@ -29,8 +29,10 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     for row in rows:
         if isinstance(row, ScoreRow) and promises[f"{row.component}.{row.quantity}"].family == "artefact":
             yield from _artefact(cell, row)
-    images = bench.images(cell.arguments["sample"], "synthetic")
     blamed = most_blamed([row for row in rows if isinstance(row, ImageScoreRow)])
+    if not blamed:
+        return
+    images = bench.images(cell.arguments["sample"], "synthetic")
     yield from standouts(cell.key, images, [row for group in blamed for row in group])
 
 

@@ -15,6 +15,7 @@ from scipy import stats
 LEVEL = 0.95
 MIN_UNITS = 3
 _UNDEFINED_SHARE = 0.1
+_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def half_sample_interval(
     if units is not None:
         if units < MIN_UNITS:
             raise ValueError(f"an interval needs at least {MIN_UNITS} patients to resample, got {units}")
-        if np.ptp(replicates) == 0.0:
+        if np.ptp(replicates) <= _ROUNDING * float(np.abs(replicates).max()):
             return _without_spread(value, float(replicates[0]), low, high, units)
         half = math.ceil(units / 2)
         spread, df, of = spread * math.sqrt(half / (units - half)), min(df, units - 1), f" of {units} units"
@@ -81,9 +82,11 @@ def _without_spread(value: float, replicate: float, low: float | None, high: flo
     A mean of numbers between 0 and 1 that is 0 in a sample of n is at most 1 - alpha^(1/n) with confidence 1 - alpha, whatever their
     distribution: at least that share of them would not be 0.
     """
-    if value != replicate or low is None or high is None or value not in (low, high):
+    near = _ROUNDING * max(abs(value), abs(replicate), abs(low or 0.0), abs(high or 0.0))
+    ends = [end for end in (low, high) if end is not None and abs(value - end) <= near]
+    if abs(value - replicate) > near or low is None or high is None or not ends:
         raise ValueError("the half-samples do not vary, so they say nothing of its spread")
-    share = binomial_interval(units if value == high else 0, units)
+    share = binomial_interval(units if ends[-1] == high else 0, units)
     a, b, c, d = (low + (high - low) * x for x in (share.low, share.high, share.bound_low, share.bound_high))
     return Interval(a, b, c, d, f"exact binomial, no half-sample of {units} units leaves the end of the range")
 

@@ -40,7 +40,7 @@ class MaskPlausibility(Metric):
         Quantity(name="area_gap", better="lower", low=0.0, high=1.0, biased_in_n=True, family="distance"),
         Quantity(name="shape_gap", better="lower", low=0.0, high=1.0, biased_in_n=True, family="distance"),
         Quantity(name="empty_gap", better="lower", low=0.0, high=1.0, biased_in_n=True, family="distance"),
-        Quantity(name="implausible_share", better="lower", low=0.0, high=1.0, proportion=True, fixed_train=True, family="artefact"),
+        Quantity(name="implausible_share", better="lower", low=0.0, high=1.0, biased_in_n=True, fixed_train=True, family="artefact"),
     )
     blind_to = frozenset({FailureMode.NOISE, FailureMode.BLUR, FailureMode.MASK_MISALIGNMENT})
 

@@ -42,11 +42,11 @@ class Structure(Metric):
     """
 
     name = "structure"
-    version = "1"
+    version = "2"
     in_suite = True
     quantities = (
         Quantity(name="ms_ssim", better="lower", low=0.0, high=1.0, family="diversity"),
-        Quantity(name="nn_ssim", better="lower", low=-1.0, high=1.0, fixed_train=True, family="memorisation"),
+        Quantity(name="nn_ssim", better="lower", low=-1.0, high=1.0, biased_in_n=True, fixed_train=True, family="memorisation"),
     )
     sees = frozenset({FailureMode.MEMORISATION})
     blind_to = frozenset({FailureMode.LABEL_NOISE, FailureMode.MASK_MISALIGNMENT})
