@@ -10,7 +10,7 @@ import csv
 import hmac
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ from .errors import InputError, Problem
 from .imagefiles import Decoded
 from .spec import Attribute, CsvTable, Layout, MaskRule
 
+MASK_SUFFIXES = ("_mask", "-mask", ".mask", "_seg", "-seg", "_segmentation", "_label", "_labels", "_roi", "_lesion", "_gt")
 _SHOWN = 3
 _CONCEPT = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 
@@ -126,7 +127,17 @@ def sources(folder: Path, layout: Layout, *, series: bool, complaints: Complaint
         complaints.single.append(Problem(f"no images in {len(paths)} files", str(folder), fix))
     if layout.masks is not None:
         found = _with_masks(folder, layout.masks, found, complaints)
+    elif likely := _likely_masks(found):
+        fix = f"say `masks: {{suffix: {likely[0]}}}`, or leave them out with `files`"
+        complaints.single.append(Problem(f"{likely[1]} of {len(found)} files look like masks of others", str(folder), fix))
     return found, {name: n for name, n in sorted(ignored.items()) if n}
+
+
+def _likely_masks(found: Sequence[Source]) -> tuple[str, int] | None:
+    """Return the suffix of files that are called like another file, and how many there are; None where there are none."""
+    stems = {str(source.path.with_name(imagefiles.stem(Path(source.path.name)))) for source in found if not source.series}
+    counts = ((suffix, sum(f"{stem}{suffix}" in stems for stem in stems)) for suffix in MASK_SUFFIXES)
+    return next(((suffix, n) for suffix, n in counts if n), None)
 
 
 def _files(folder: Path, pattern: str, complaints: Complaints) -> list[Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from . import imagefiles
+from .catalogue import MASK_SUFFIXES
 from .errors import InputError, Problem
 
 _DEPTH = 3
@@ -25,7 +26,6 @@ _WORDS = {
     "validation": "val valid validation dev",
 }
 _MASK_FOLDERS = "masks mask segmentations segmentation labelstr labelsts seg segs gt"
-_SUFFIXES = ("_mask", "-mask", ".mask", "_seg", "-seg", "_segmentation", "_label", "_labels", "_roi", "_lesion", "_gt")
 _PATIENT = (
     r"(?<![A-Za-z0-9])P_\d+", r"TCGA[_-][A-Z0-9]{2}[_-][A-Z0-9]{4}", r"LIDC-IDRI-\d+", r"sub-[A-Za-z0-9]+",
     r"(?i)(?:patient|person|subject|case|pat|pid|p)[-_ ]?\d+",
@@ -177,7 +177,7 @@ def _arm(folder: Path, place: Path) -> Arm:
 def _by_suffix(files: list[Path]) -> tuple[str | None, list[Path], int]:
     stems = {path: (path.parent, imagefiles.stem(path)) for path in files}
     known = set(stems.values())
-    for suffix in _SUFFIXES:
+    for suffix in MASK_SUFFIXES:
         images = [path for path, (_, stem) in stems.items() if not stem.endswith(suffix)]
         masked = sum((parent, stem + suffix) in known for parent, stem in (stems[path] for path in images))
         if masked:

@@ -766,3 +766,13 @@ def test_glioma_slices_in_colour(real_data: Path) -> None:
     assert images.images.shape == (72, 3, 256, 256)
     assert images.n_patients == 24
     assert not any("TCGA" in name for name in images.ids)
+
+
+def test_files_that_look_like_masks_are_not_read_as_images(tmp_path: Path) -> None:
+    """A file that is called like another with `_mask` behind is a mask that nobody declared; both ways out are named."""
+    for name in ("a", "b"):
+        png(tmp_path / "train" / f"{name}.png", 10)
+        png(tmp_path / "train" / f"{name}_mask.png", 255)
+    with pytest.raises(InputError, match=r"2 of 4 files look like masks of others\n.*masks: \{suffix: _mask\}.*`files`"):
+        fit_preprocessing(spec(), tmp_path, SALT)
+    assert fit_preprocessing(spec(masks={"suffix": "_mask"}), tmp_path, SALT).size_px == (6, 8)

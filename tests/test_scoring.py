@@ -119,7 +119,7 @@ def test_an_empty_test_set_takes_no_part_in_resampling() -> None:
 @pytest.mark.parametrize(
     ("sizes", "said"),
     [
-        ({"train": 7}, "7 train patients, at least 10 are needed for an interval"),
+        ({"train": 7}, "7 independent train images, at least 10 are needed for an interval"),
         ({"synthetic": 9}, "9 independent synthetic images, at least 10 are needed for an interval"),
     ],
 )

@@ -54,7 +54,7 @@ def rows(patients: int) -> list[Any]:
         metrics=[SimpleNamespace(name="level", component=Level(), offer=offer)],
         perturbations=[SimpleNamespace(name="shrink", component=Shrink(), offer=offer)],
     )
-    bench: Any = SimpleNamespace(seed=5, device="cpu", parts=parts, images=lambda key, role: real)
+    bench: Any = SimpleNamespace(seed=5, device="cpu", memory=1 << 28, parts=parts, images=lambda key, role: real)
     size = {"replicates": 10, "null_splits": 20, "fault_seeds": 1}
     arguments = {"metric": 0, "perturbation": 0, "extractor": "", "data": "d", "features": {}, "planted": {}, "size": size}
     return list(battery(bench, SimpleNamespace(key="c", arguments=arguments), Path()))  # type: ignore[arg-type]
