@@ -15,7 +15,7 @@ import typer
 
 from . import __version__, specfile
 from .checks import Parts, assemble
-from .components import KINDS, Metric, Perturbation
+from .components import KINDS, Gives, Metric, Perturbation
 from .errors import HarnessError, Problem, SpecError
 from .host import Host, Offer
 from .neighbours import MEMORY
@@ -166,6 +166,7 @@ def metrics(
     data: Annotated[
         str, typer.Option("--data", help="How files become images, as under `data` of model.yaml: '{patients: {pattern: P_(.+)_}}'.")
     ] = "{}",
+    gives: Annotated[Gives | None, typer.Option("--gives", help="What feature files hold; default: embedding.")] = None,
     half_samples: Annotated[int, typer.Option("--half-samples", min=10, help="Resamples behind each interval.")] = 50,
     floor_splits: Annotated[int, typer.Option("--floor-splits", min=0, help="Splits behind each floor; 0: no floors.")] = 20,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
@@ -180,7 +181,7 @@ def metrics(
     asked = quick.Look(
         real=real, synthetic=synthetic, train=train, data=quick.data_options(data, specfile.flow, "--data"),
         metrics=quick.references(metric or ["default"], specfile.flow, "--metric"),
-        extractors=quick.references(extractor, specfile.flow, "--extractor") if extractor else quick.EXTRACTORS,
+        extractors=quick.references(extractor or (), specfile.flow, "--extractor"), gives=gives,
         half_samples=half_samples, floor_splits=floor_splits, seed=seed, device=device, memory=megabytes(memory),
     )  # fmt: skip
     with Live(quiet) as live:

@@ -6,27 +6,31 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from pydantic import ValidationError
 
 from . import datasets
 from .cells import derive
-from .components import Context, Extractor, Metric
-from .errors import HarnessError, InputError, NotComputable, Problem, SpecError
-from .host import Host
-from .images import Comparison, ImageSet, from_features
+from .components import Context, Extractor, Gives, Metric
+from .errors import HarnessError, InputError, NotComputable, PluginError, Problem, SpecError, raise_if
+from .host import Host, Offer
+from .images import Comparison, ImageSet, Role
 from .neighbours import MEMORY
+from .quickinputs import FEATURE_FILES, Features, image_sets, read_features
 from .scoring import Arms, score
 from .spec import DataSpec, Reference
+from .stages.sample import synthetic_layout
 from .table import Table
 
-FEATURE_FILES = (".npy", ".npz")
 EXTRACTORS = tuple(map(Reference.model_validate, ("pixels", "random_conv")))
 SUITE = (Reference.model_validate("default"),)
 COLUMNS = ["quantity", "extractor", "value", "ci_low", "ci_high", "floor", "floor_low", "floor_high", "better", "n", "method", "reason"]
+LEAST_SPLITS = 4
+_FILE = "file"
 _SALT = b"quick look"
+_OF_THE_ARGUMENTS = frozenset({"train", "test", "validation", "validation_share"})
 
 
 @dataclass(frozen=True)
@@ -35,15 +39,18 @@ class Look:
 
     real, synthetic: folders of images, or files with features (.npy of shape (N, F), or .npz with the array `features` and, if
     known, `patients`). train: the images that the generator learned from; without it the real images stand for them, and what needs
-    images that the generator did not see has no number. data: how files become images (`train` and `test` are filled in).
+    images that the generator did not see has no number. extractors: none named are `EXTRACTORS`. data: how files become images
+    (`train` and `test` are filled in). gives: what feature files hold, as `Extractor.gives` says it; None is embedding. Feature
+    files take neither extractors nor data, and folders no `gives`. floor_splits: 0, or at least 4.
     """
 
     real: Path
     synthetic: Path
     train: Path | None = None
-    extractors: tuple[Reference, ...] = EXTRACTORS
+    extractors: tuple[Reference, ...] = ()
     metrics: tuple[Reference, ...] = SUITE
     data: dict[str, Any] = field(default_factory=dict)
+    gives: Gives | None = None
     half_samples: int = 50
     floor_splits: int = 20
     seed: int = 0
@@ -57,14 +64,15 @@ Say = Callable[[str, int, int], None]
 def look(asked: Look, host: Host, say: Say = lambda title, done, total: None) -> Table:
     """Measure every metric and return one row per quantity and extractor, those without a number with their reason."""
     from_files = _are_features(asked)
+    raise_if([*_unfit(asked, from_files), *_repeated(asked)])
     sides = _features(asked) if from_files else _images(asked)
     with tempfile.TemporaryDirectory(prefix="harness-metrics-") as folder:
-        bench = _Bench(asked, host, sides, Path(folder))
-        jobs = list(bench.jobs(from_files))
+        bench = _Bench(asked, host, sides, Path(folder), from_files)
+        jobs = bench.jobs()
         rows = []
-        for done, (metric, extractor, arms) in enumerate(jobs):
-            say(f"{metric.name}{f', {extractor}' if extractor else ''}", done, len(jobs))
-            rows += list(bench.rows(metric, extractor, arms))
+        for done, (metric, extractor) in enumerate(jobs):
+            say(f"{metric}{f', {extractor}' if extractor else ''}", done, len(jobs))
+            rows += list(bench.rows(metric, extractor))
     return Table(COLUMNS, rows)
 
 
@@ -82,164 +90,206 @@ def _are_features(asked: Look) -> bool:
     return all(files)
 
 
+def _unfit(asked: Look, from_files: bool) -> Iterator[Problem]:
+    """Yield what cannot be carried out, or would make no difference, on what was given."""
+    if asked.floor_splits < LEAST_SPLITS and asked.floor_splits != 0:
+        fix = f"give 0, for no floors, or at least {LEAST_SPLITS}"
+        yield Problem(f"{asked.floor_splits} splits say nothing of how far a floor scatters", "--floor-splits", fix)
+    if asked.gives not in (None, *get_args(Gives)):
+        yield Problem(f"features cannot be {asked.gives!r}", "--gives", f"known: {', '.join(get_args(Gives))}")
+    elif asked.gives is not None and not from_files:
+        yield Problem("only of feature files can it be said what they hold; of folders the extractors say it", "--gives", "leave it out")
+    if asked.extractors and from_files:
+        yield Problem("features were given, and an extractor works on images", "--extractor", "leave it out, or give folders of images")
+    if asked.data and from_files:
+        yield Problem("features were given, and this says how files become images", "--data", "leave it out, or give folders of images")
+
+
+def _repeated(asked: Look) -> Iterator[Problem]:
+    """Yield the components listed twice, and a suite with options."""
+    for option, references in (("--metric", asked.metrics), ("--extractor", asked.extractors)):
+        names = [reference.called for reference in references]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            fix = "list it once, or give one of them another name with the option `as`"
+            yield Problem(f"{name} is listed twice", option, fix)
+    if any(reference.name == "default" and reference.options for reference in asked.metrics):
+        fix = "name a metric to give it options; the suite then leaves that one out"
+        yield Problem("`default` stands for many metrics and takes no options", "--metric", fix)
+
+
 def _features(asked: Look) -> dict[str, ImageSet]:
     """Return blank images with the features of the files."""
-    paths = {"train": asked.train or asked.real, "test": asked.real if asked.train else None, "synthetic": asked.synthetic}
-    width: dict[int, str] = {}
-    sides = {}
-    for role, path in paths.items():
-        if path is None:
-            sides[role] = from_features(np.empty((0, next(iter(width))), np.float32), role)
-            continue
-        values, patients = _read(path)
-        width.setdefault(values.shape[1], str(path))
-        sides[role] = from_features(values, role, patients)
-    if len(width) > 1:
-        said = " and ".join(f"{columns} in {path}" for columns, path in width.items())
-        raise InputError(Problem(f"the numbers of features differ: {said}", "", "use one extractor for all"))
-    return sides
-
-
-def _read(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    try:
-        loaded = np.load(path, mmap_mode="r" if path.suffix.lower() == ".npy" else None, allow_pickle=False)
-        with_names = not isinstance(loaded, np.ndarray)
-        if with_names and "features" not in loaded:
-            raise InputError(Problem(f"holds no array `features`; it holds {', '.join(loaded) or 'nothing'}", str(path)))
-        values = loaded["features"] if with_names else loaded
-        patients = tuple(map(str, loaded["patients"])) if with_names and "patients" in loaded else None
-    except (OSError, ValueError) as error:
-        raise InputError(Problem(f"cannot be read as an array: {error}", str(path), "write it with numpy.save or numpy.savez")) from None
-    if values.ndim != 2 or values.dtype.kind not in "fiu" or not values.size:
-        raise InputError(Problem(f"must hold numbers of shape (N, F), got {values.dtype} {values.shape}", str(path)))
-    for start in range(0, len(values), 4096):
-        bad = ~np.isfinite(values[start : start + 4096]).all(axis=1)
-        if bad.any():
-            where = f"{path}, row {start + int(np.argmax(bad))}"
-            raise InputError(Problem("holds values that are not finite", where, "leave such images out, or mend the extractor"))
-    return np.asarray(values, dtype=np.float32) if values.dtype.kind != "f" else values, patients
+    train = read_features(asked.train or asked.real)
+    test = read_features(asked.real) if asked.train else Features(train.values[:0], train.name)
+    return image_sets({"train": train, "test": test, "synthetic": read_features(asked.synthetic)})
 
 
 def _images(asked: Look) -> dict[str, ImageSet]:
     """Return the images of the folders, all brought through the preprocessing that the training images decide."""
     here = Path.cwd()
-    train, test = asked.train or asked.real, asked.real
-    data = datasets.anchored(DataSpec(train=str(train.resolve()), test=str(test.resolve()), **asked.data), here)
+    folders = {"train": (asked.train or asked.real).resolve(), "test": asked.real.resolve(), "synthetic": asked.synthetic.resolve()}
+    data = datasets.anchored(DataSpec(train=str(folders["train"]), test=str(folders["test"]), **asked.data), here)
     preprocessing = datasets.fit_preprocessing(data, here, _SALT)
-    folders = {"train": train, "test": test, "synthetic": asked.synthetic}
-    sides = {}
-    for role, folder in folders.items():
-        origin = "synthetic" if role == "synthetic" else "real"
-        loaded = datasets.load(
-            data, folder.resolve(), data if role != "synthetic" else data.model_copy(update={"patients": None}), preprocessing,
-            role=role, salt=_SALT, seed=asked.seed, origin=origin,  # type: ignore[arg-type]
-        )  # fmt: skip
-        sides[role] = loaded.images
-    if asked.train is None:
-        sides["test"] = sides["train"].take(np.arange(0))
-    return sides
+
+    def load(role: Role) -> ImageSet:
+        made = role == "synthetic"
+        layout = synthetic_layout(data, folders[role]) if made else data
+        return datasets.load(
+            data, folders[role], layout, preprocessing,
+            role=role, salt=_SALT, seed=asked.seed, origin="synthetic" if made else "real",
+        ).images  # fmt: skip
+
+    train = load("train")
+    return {"train": train, "test": load("test") if asked.train else train.take(np.arange(0)), "synthetic": load("synthetic")}
 
 
 class _Bench:
-    """Builds the components, makes the numbers of every side once, and measures."""
+    """Builds the components, makes the numbers of every side, and measures; components go by the names that the user gave them."""
 
-    def __init__(self, asked: Look, host: Host, sides: dict[str, ImageSet], folder: Path) -> None:
-        self.asked, self.host, self.sides, self.folder = asked, host, sides, folder
+    def __init__(self, asked: Look, host: Host, sides: dict[str, ImageSet], folder: Path, from_files: bool) -> None:
+        self.asked, self.host, self.sides, self.folder, self.from_files = asked, host, sides, folder, from_files
+        self.offered = sides["train"].offers() | {"features"}
+        self.extractors = {} if from_files else {r.called: self._extractor(r) for r in asked.extractors or EXTRACTORS}
+        self.gives: dict[str, Gives] = {name: extractor.gives() for name, extractor in self.extractors.items()}
+        if from_files:
+            self.gives[_FILE] = asked.gives or "embedding"
+        self.metrics = dict(self._metrics())
+        self._shared: tuple[str, Arms] | None = None
 
-    def jobs(self, from_files: bool) -> Iterator[tuple[Metric, str, Arms]]:
-        """Yield metric, extractor and image sets; those of one extractor together, so that they share its distances."""
-        extractors: list[tuple[str, Extractor | None]] = [("file", None)]
-        if not from_files:
-            extractors = [(reference.called, self._extractor(reference)) for reference in self.asked.extractors]
-        gives = {name: extractor.gives() if extractor else "embedding" for name, extractor in extractors}
-        metrics = list(self._metrics(set(gives.values()), from_files))
-        for name, extractor in extractors:
-            mine = [metric for metric in metrics if "features" in metric.needs and gives[name] in metric.takes]
-            if mine:
-                arms = self._arms({role: self._embedded(extractor, name, role) for role in self.sides} if extractor else self.sides)
-                yield from ((metric, name, arms) for metric in mine)
-        for metric in metrics:
-            if "features" not in metric.needs:
-                described = {role: self._described(metric, role) for role in self.sides} if metric.describes() else self.sides
-                yield metric, "", self._arms(described)
+    def jobs(self) -> list[tuple[str, str]]:
+        """Return the names of metric and extractor; those of one extractor together, so that they share its distances."""
+        on_features = {name: metric for name, metric in self.metrics.items() if "features" in metric.needs}
+        jobs = [(name, extractor) for extractor, gives in self.gives.items() for name, m in on_features.items() if gives in m.takes]
+        used = {extractor for _, extractor in jobs}
+        for reference in self.asked.extractors:
+            if reference.called not in used:
+                what = f"no metric that was asked for works on what {reference.called} gives, {self.gives[reference.called]}"
+                raise SpecError(Problem(what, "--extractor", "leave it out, or name a metric that does"))
+        jobs += [(name, "") for name in self.metrics if name not in on_features]
+        if not jobs:
+            raise SpecError(Problem(f"no metric of the suite works on {_said(self.gives)}", "--metric", "name one that does"))
+        return jobs
 
-    def rows(self, metric: Metric, extractor: str, arms: Arms) -> Iterator[tuple[Any, ...]]:
-        """Yield one row per quantity."""
+    def rows(self, name: str, extractor: str) -> Iterator[tuple[Any, ...]]:
+        """Yield one row per quantity of a metric, with the reason where there is no number."""
+        metric = self.metrics[name]
         notes: dict[str, str] = {}
 
         def lend(*words: Any) -> Context:
-            seed = derive(self.asked.seed, metric.name, metric.version, "measure", *words)
+            seed = derive(self.asked.seed, name, metric.version, "measure", *words)
             return Context(seed, self.folder, self.asked.device, notes={} if words else notes)
 
+        arms = self._embedded(extractor) if extractor else None
         try:
-            found = score(metric, arms, lend)
-        except NotComputable as error:
-            found = {q.name: error for q in metric.quantities}
+            found = score(metric, arms or self._arms(self._described(name, metric)), lend)
+        except (NotComputable, PluginError, InputError) as error:
+            lines = error.lines() if isinstance(error, HarnessError) else [str(error)]
+            found = {q.name: NotComputable("; ".join(line.strip() for line in lines)) for q in metric.quantities}
         for quantity in metric.quantities:
             columns = found[quantity.name]
             row = {"reason": str(columns)} if isinstance(columns, NotComputable) else columns | {"method": notes.get(quantity.name, "")}
-            row |= {"quantity": f"{metric.name}.{quantity.name}", "extractor": extractor, "better": quantity.better}
+            row |= {"quantity": f"{name}.{quantity.name}", "extractor": extractor, "better": quantity.better}
             row.setdefault("reason", row.get("ci_method", "") if row.get("ci_low") is None else "")
             yield tuple(row.get(column) for column in COLUMNS)
 
     def _extractor(self, reference: Reference) -> Extractor:
         built = self.host.build("extractor", reference.name, reference.own_options, Path.cwd(), "--extractor")
         assert isinstance(built, Extractor)
-        if type(built).fit is not Extractor.fit:
-            built.fit(self.sides["train"], self._context("fit", reference.called, self._workdir(reference.called)))
+        self._has_what_it_needs(reference.called, built, "--extractor")
         return built
-
-    def _metrics(self, gives: set[Any], from_files: bool) -> Iterator[Metric]:
-        """Yield the metrics asked for; `default` stands for those of the suite that these images or features allow."""
-        offered = frozenset({"features"}) if from_files else self.sides["train"].offers() | {"features"}
-        named = {reference.name for reference in self.asked.metrics}
-        for reference in self.asked.metrics:
-            if reference.name != "default":
-                metric = self._metric(reference)
-                lacking = sorted(metric.needs - offered)
-                if lacking:
-                    raise SpecError(Problem(f"{metric.name} needs {', '.join(lacking)}, which these images do not have", "--metric"))
-                if from_files and "features" not in metric.needs:
-                    raise SpecError(Problem(f"{metric.name} looks at images, and only features were given", "--metric"))
-                yield metric
-                continue
-            for offer in self.host.of_kind("metric"):
-                kind = offer.component
-                if issubclass(kind, Metric) and kind.in_suite and offer.name not in named and kind.needs <= offered:
-                    on_features = "features" in kind.needs
-                    if (kind.takes & gives) if on_features else not from_files:
-                        yield self._metric(Reference.model_validate(offer.name))
 
     def _metric(self, reference: Reference) -> Metric:
         built = self.host.build("metric", reference.name, reference.own_options, Path.cwd(), "--metric")
         assert isinstance(built, Metric)
         return built
 
+    def _metrics(self) -> Iterator[tuple[str, Metric]]:
+        """Yield the metrics asked for by name; `default` stands for those of the suite that these images or features allow."""
+        named = {reference.called for reference in self.asked.metrics}
+        for reference in self.asked.metrics:
+            if reference.name != "default":
+                metric = self._metric(reference)
+                self._fits(reference.called, metric)
+                yield reference.called, metric
+                continue
+            for offer in self.host.of_kind("metric"):
+                if offer.name not in named and self._in_suite(offer):
+                    yield offer.name, self._metric(Reference.model_validate(offer.name))
+
+    def _in_suite(self, offer: Offer) -> bool:
+        kind = offer.component
+        if not issubclass(kind, Metric) or not kind.in_suite or not kind.needs <= self.offered:
+            return False
+        return bool(kind.takes & set(self.gives.values())) if "features" in kind.needs else not self.from_files
+
+    def _fits(self, name: str, metric: Metric) -> None:
+        """Refuse a metric that was named and cannot work on what was given."""
+        self._has_what_it_needs(name, metric, "--metric")
+        if "features" not in metric.needs:
+            if self.from_files:
+                raise SpecError(Problem(f"{name} looks at images, and only features were given", "--metric"))
+        elif not metric.takes & set(self.gives.values()):
+            what = f"{name} works on {' or '.join(sorted(metric.takes))}, which nothing here gives ({_said(self.gives)})"
+            fix = "if the files hold that, say so with --gives" if self.from_files else "name an extractor that does with --extractor"
+            raise SpecError(Problem(what, "--metric", fix))
+
+    def _has_what_it_needs(self, name: str, component: Metric | Extractor, option: str) -> None:
+        lacking = sorted(component.needs - self.offered)
+        if lacking:
+            fix = "" if self.from_files else f"say where they are: --data '{{{lacking[0]}: ...}}'"
+            raise SpecError(Problem(f"{name} needs {', '.join(lacking)}, which these images do not have", option, fix))
+
     def _arms(self, sides: dict[str, ImageSet]) -> Arms:
         comparison = Comparison(sides["train"], sides["test"], sides["synthetic"], self.asked.memory)
         return Arms(comparison, self.asked.half_samples, self.asked.floor_splits, self.asked.seed)
 
-    def _embedded(self, extractor: Extractor, name: str, role: str) -> ImageSet:
-        images = self.sides[role]
-        return images.with_features(self._checked(extractor.extract(images, self._context("extract", name, self._workdir(name))), name))
+    def _embedded(self, name: str) -> Arms:
+        """Return the sides with the features of an extractor; those of the last one are kept, for the metrics that share them."""
+        if self._shared is None or self._shared[0] != name:
+            self._shared = None
+            self._shared = name, self._arms(self._extracted(name) if name in self.extractors else self.sides)
+        return self._shared[1]
 
-    def _described(self, metric: Metric, role: str) -> ImageSet:
-        images = self.sides[role]
-        numbers = metric.describe(images, self._context("extract", metric.name, None))
-        return images.with_features(self._checked(numbers, metric.name))
+    def _extracted(self, name: str) -> dict[str, ImageSet]:
+        extractor, workdir = self.extractors[name], self.folder / name
+        workdir.mkdir()
+        try:
+            if type(extractor).fit is not Extractor.fit:
+                extractor.fit(self.sides["train"], self._context("fit", name, workdir))
+            return self._with_numbers(lambda images: extractor.extract(images, self._context("extract", name, workdir)), name)
+        except NotComputable as error:
+            raise SpecError(Problem(f"{name}: {error}", "--extractor", "give it other options, or name another extractor")) from error
 
-    def _checked(self, numbers: np.ndarray, name: str) -> np.ndarray:
-        if not np.isfinite(numbers).all():
-            raise HarnessError(Problem(f"{name} returned {int((~np.isfinite(numbers)).sum())} values that are not finite"))
-        return numbers
+    def _described(self, name: str, metric: Metric) -> dict[str, ImageSet]:
+        if not metric.describes():
+            return self.sides
+        return self._with_numbers(lambda images: metric.describe(images, self._context("extract", name, None)), name)
 
-    def _workdir(self, name: str) -> Path:
-        folder = self.folder / name
-        folder.mkdir(exist_ok=True)
-        return folder
+    def _with_numbers(self, make: Callable[[ImageSet], np.ndarray], name: str) -> dict[str, ImageSet]:
+        """Return every side with the numbers made of its images; nothing is asked of a side without images."""
+        made = {role: _checked(make(images), images, name) for role, images in self.sides.items() if len(images)}
+        blank = np.empty((0, made["train"].shape[1]), np.float32)
+        return {role: images.with_features(made.get(role, blank)) for role, images in self.sides.items()}
 
     def _context(self, word: str, name: str, fitted: Path | None) -> Context:
         return Context(derive(self.asked.seed, word, name), fitted or self.folder, self.asked.device, fitted)
+
+
+def _said(gives: dict[str, Gives]) -> str:
+    return ", ".join(f"{name}: {kind}" for name, kind in gives.items())
+
+
+def _checked(numbers: np.ndarray, images: ImageSet, name: str) -> np.ndarray:
+    """Return numbers about images as an audit stores them, (N, F) float32, all finite."""
+    found = np.asarray(numbers)
+    if found.ndim != 2 or len(found) != len(images) or not found.shape[1]:
+        raise PluginError(f"{name} returned an array of shape {found.shape} for {len(images)} images; promised (N, F)")
+    with np.errstate(over="ignore"):
+        found = found.astype(np.float32, copy=False)
+    bad = int(np.count_nonzero(~np.isfinite(found)))
+    if bad:
+        raise PluginError(f"{name} returned {bad} values that are not finite in float32")
+    return found
 
 
 def data_options(text: str, parse: Callable[[str], Any], option: str) -> dict[str, Any]:
@@ -248,7 +298,7 @@ def data_options(text: str, parse: Callable[[str], Any], option: str) -> dict[st
         found = parse(text)
     except ValueError as error:
         raise SpecError(Problem(f"{text!r} is not YAML: {error}", option)) from None
-    if not isinstance(found, dict) or {"train", "test", "validation"} & set(found):
+    if not isinstance(found, dict) or _OF_THE_ARGUMENTS & set(found):
         raise SpecError(Problem(f"{text!r} is no mapping without train, test and validation", option, "as under `data` of model.yaml"))
     try:
         DataSpec(train="", test="", **found)
@@ -264,6 +314,9 @@ def references(texts: Sequence[str], parse: Callable[[str], Any], option: str) -
     for text in texts:
         try:
             found.append(Reference.model_validate(parse(text)))
+        except ValidationError as error:
+            said = "; ".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors())
+            raise SpecError(Problem(f"{text!r}: {said}", option)) from None
         except ValueError as error:
             raise SpecError(Problem(f"{text!r} names no component", option, "write a name, or '{name: {option: value}}'")) from error
     return tuple(found)

@@ -37,8 +37,9 @@ from .api import (
 )
 from .asking import ask
 from .host import Host
-from .images import from_features
 from .phantoms import phantoms, write_phantoms
+from .quickinputs import Features, image_sets
+from .spec import Reference
 
 __all__ = ["check", "measure", "phantoms", "write_phantoms"]
 _Given = ParamSpec("_Given")
@@ -126,22 +127,21 @@ def measure(
     """Return the numbers of any metric on plain feature arrays.
 
     metric: the name of an installed metric, `{name: {option: value}}` as in model.yaml, or an instance. train, test, synthetic: (N, F)
-    float arrays of one width; test may have no rows. A metric that describes images itself cannot be asked this way. A quantity without
-    a number raises `NotComputable`.
+    arrays of finite numbers and one width, else `InputError`; test may have no rows. A metric that describes images itself cannot be
+    asked this way. A quantity without a number raises `NotComputable`.
     """
+    arrays = {"train": train, "test": test, "synthetic": synthetic}
+    sides = image_sets({role: Features(np.asarray(values), role) for role, values in arrays.items()})
     if not isinstance(metric, Metric):
-        name, options = (metric, {}) if isinstance(metric, str) else next(iter(metric.items()))
-        built = Host.discover().build("metric", name, options, Path.cwd())
+        try:
+            reference = Reference.model_validate(metric)
+        except ValueError:
+            raise InputError(f"{metric!r} names no metric: write a name, or {{name: {{option: value}}}}") from None
+        built = Host.discover().build("metric", reference.name, reference.own_options, Path.cwd())
         assert isinstance(built, Metric)
         metric = built
     if "features" not in metric.needs:
         raise InputError(f"{metric.name} looks at images, not at features; `harness metrics` takes folders of images")
-    sides = {}
-    for role, values in (("train", train), ("test", test), ("synthetic", synthetic)):
-        features = np.asarray(values)
-        if features.ndim != 2:
-            raise InputError(f"{role} must be (N, F), got shape {features.shape}")
-        sides[role] = from_features(features, role)
     with tempfile.TemporaryDirectory(prefix="measure-") as folder:
         answer = ask(metric, Comparison(sides["train"], sides["test"], sides["synthetic"]), Context(seed=seed, workdir=Path(folder)))
     missing = [value for value in answer.values() if isinstance(value, NotComputable)]

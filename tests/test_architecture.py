@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "hookspecs",
         "api",
         "host spec statistics.* fetch",
-        "cells specfile phantoms verdicts pictures wording beside table columns progress asking resampling",
+        "cells specfile phantoms verdicts pictures wording beside table columns progress asking resampling quickinputs",
         "scoring",
         "checks testing imagefiles figures",
         "seriesfiles savedsets store",

@@ -17,6 +17,7 @@ from harness.api import (
     FailureMode,
     Generator,
     ImageSet,
+    InputError,
     LLMCheck,
     Metric,
     NotComputable,
@@ -28,7 +29,7 @@ from harness.api import (
     Scale,
     Task,
 )
-from harness.testing import check
+from harness.testing import check, measure
 
 
 class Brightness(Metric):
@@ -354,3 +355,38 @@ def test_broken_components_of_the_other_kinds(component: Any, sentence: str) -> 
     """Generators, tasks, importers and language-model checks are told what they get wrong."""
     with pytest.raises(AssertionError, match=sentence):
         check(component)
+
+
+def arrays(**changes: Any) -> dict[str, Any]:
+    """Return features of three sides, some of them replaced."""
+    rng = np.random.default_rng(0)
+    return {role: rng.normal(size=(30, 4)) for role in ("train", "test", "synthetic")} | changes
+
+
+def test_a_metric_is_named_as_in_a_model_yaml() -> None:
+    """A name, options, another name and an instance all lead to the same metric."""
+    plain = measure("frechet", **arrays())
+    assert measure({"frechet": {}}, **arrays()) == measure({"frechet": {"as": "again"}}, **arrays()) == plain
+    assert measure("frechet", **arrays(test=np.empty((0, 4)))).keys() == plain.keys()
+    for nothing in ({}, {"frechet": {}, "vendi": {}}, {"frechet": 3}, {"frechet": {"as": "No Name"}}):
+        with pytest.raises(InputError, match="names no metric: write a name, or"):
+            measure(nothing, **arrays())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"synthetic": np.where(np.arange(120).reshape(30, 4) == 41, np.nan, 0.0)},
+            "synthetic: holds values .* in 1 of 30 rows, .* row 10",
+        ),
+        ({"train": np.full((30, 4), np.inf)}, "train: holds values that are not finite in 30 of 30 rows"),
+        ({"test": np.ones((30, 5))}, "the numbers of features differ: 4 in train and 5 in test"),
+        ({"test": np.ones(30)}, r"test: must hold numbers of shape \(N, F\), got float64 \(30,\)"),
+        ({"train": np.array([["a"]])}, "train: must hold numbers of shape"),
+    ],
+)
+def test_arrays_that_no_metric_can_be_asked_about(changes: dict[str, Any], sentence: str) -> None:
+    """The side and the number of rows are named before any metric sees them."""
+    with pytest.raises(InputError, match=sentence):
+        measure("no_metric_at_all", **arrays(**changes))
