@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -26,7 +26,10 @@ from .table import Table
 
 EXTRACTORS = tuple(map(Reference.model_validate, ("pixels", "random_conv")))
 SUITE = (Reference.model_validate("default"),)
-COLUMNS = ["quantity", "extractor", "value", "ci_low", "ci_high", "floor", "floor_low", "floor_high", "better", "n", "method", "reason"]
+COLUMNS = [
+    "quantity", "extractor", "value", "unit", "ci_low", "ci_high", "floor", "floor_low", "floor_high", "better", "outside", "n", "method",
+    "reason",
+]  # fmt: skip
 LEAST_SPLITS = 4
 _FILE = "file"
 _SALT = b"quick look"
@@ -190,6 +193,7 @@ class _Bench:
             row = {"reason": str(columns)} if isinstance(columns, NotComputable) else columns | {"method": notes.get(quantity.name, "")}
             row |= {"quantity": f"{name}.{quantity.name}", "extractor": extractor, "better": quantity.better}
             row.setdefault("reason", row.get("ci_method", "") if row.get("ci_low") is None else "")
+            row |= {"unit": "" if quantity.unit == "1" else quantity.unit, "outside": outside(row)}
             yield tuple(row.get(column) for column in COLUMNS)
 
     def _extractor(self, reference: Reference) -> Extractor:
@@ -320,3 +324,15 @@ def references(texts: Sequence[str], parse: Callable[[str], Any], option: str) -
         except ValueError as error:
             raise SpecError(Problem(f"{text!r} names no component", option, "write a name, or '{name: {option: value}}'")) from error
     return tuple(found)
+
+
+def outside(row: Mapping[str, Any]) -> str:
+    """Say on which side an interval lies beyond the floor's range: worse, better, or neither (empty)."""
+    low, high, floor_low, floor_high = (row.get(name) for name in ("ci_low", "ci_high", "floor_low", "floor_high"))
+    if low is None or high is None or floor_low is None or floor_high is None:
+        return ""
+    if low > floor_high:
+        return "worse" if row["better"] == "lower" else "better"
+    if high < floor_low:
+        return "better" if row["better"] == "lower" else "worse"
+    return ""

@@ -12,6 +12,9 @@ from harness.api import Comparison, Context, FailureMode, Metric, NotComputable,
 _FEWEST_CALIBRATORS = 20
 
 
+_JUMPS = "a percentile jumps where the share of copies passes it (simulated: 95 % intervals cover 53 % where a tenth are copies)"
+
+
 class Memorisation(Metric):
     """Share of synthetic images that are copies of training images, AuthPct, and the nearest-neighbour distance ratio (NNDR).
 
@@ -47,8 +50,10 @@ class Memorisation(Metric):
             name="authpct", unit="%", better="higher", low=0.0, high=100.0, biased_in_n=True, fixed_train=True,
             family="memorisation",
         ),
-        Quantity(name="nndr", better="higher", low=0.0, high=1.0, fixed_train=True, family="memorisation"),
-        Quantity(name="nndr_to_test", better="higher", low=0.0, family="memorisation"),
+        Quantity(
+            name="nndr", better="higher", low=0.0, high=1.0, fixed_train=True, no_interval=_JUMPS, family="memorisation"
+        ),
+        Quantity(name="nndr_to_test", better="higher", low=0.0, family="memorisation", no_interval=_JUMPS),
     )  # fmt: skip
     sees = frozenset({FailureMode.MEMORISATION})
     blind_to = frozenset({FailureMode.MODE_COLLAPSE, FailureMode.INTERNAL_DUPLICATION, FailureMode.NOISE, FailureMode.DISTRIBUTION_SHIFT})
