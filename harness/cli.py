@@ -184,6 +184,8 @@ def metrics(
         extractors=quick.references(extractor or (), specfile.flow, "--extractor"), gives=gives,
         half_samples=half_samples, floor_splits=floor_splits, seed=seed, device=device, memory=megabytes(memory),
     )  # fmt: skip
+    if train is None and not quiet:
+        print("without --train the real images stand for the training images: read memorisation accordingly", file=sys.stderr)
     with Live(quiet) as live:
         table = quick.look(asked, Host.discover(), lambda title, done, total: live.update("measure", title, done, total, None))
     _print(table, form)

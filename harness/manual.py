@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 
 from .components import Metric
@@ -58,7 +59,12 @@ def _quantity(quantity: Quantity) -> str:
 
 def _others(offers: list[Offer]) -> list[str]:
     lines = ["| name | what it does |", "|---|---|"]
-    return lines + [f"| [{offer.name}](#{offer.name}) | {_cell(offer.component.summary().split('. ')[0])} |" for offer in offers]
+    return lines + [f"| [{offer.name}](#{offer.name}) | {_cell(_sentence(offer.component.summary()))} |" for offer in offers]
+
+
+def _sentence(text: str) -> str:
+    """Return the first sentence, which may name authors et al."""
+    return re.split(r"(?<! al)\. ", text, maxsplit=1)[0]
 
 
 def _section(offer: Offer) -> str:
