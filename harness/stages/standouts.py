@@ -37,12 +37,12 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
 
 
 def most_blamed(rows: Sequence[ImageScoreRow]) -> list[list[ImageScoreRow]]:
-    """Return the images to show for each quantity: those of the quantities that put most images beyond the real 95 % first."""
+    """Return the images to show for each quantity, those of the quantity whose worst image is furthest beyond real ones first."""
     groups: dict[tuple[str, str, str], list[ImageScoreRow]] = {}
     for row in rows:
         groups.setdefault((row.component, row.quantity, row.extractor), []).append(row)
-    share = {key: sum(row.excess > 1 for row in group) / len(group) for key, group in groups.items()}
-    chosen = sorted((key for key in groups if share[key] > 0), key=lambda key: (-share[key], key))[:QUANTITIES_SHOWN]
+    furthest = {key: max(row.excess for row in group) for key, group in groups.items()}
+    chosen = sorted((key for key in groups if furthest[key] > 1), key=lambda key: (-furthest[key], key))[:QUANTITIES_SHOWN]
     worst = (sorted(groups[key], key=lambda row: (-row.excess, -row.value, row.item)) for key in chosen)
     return [[row for row in group[:IMAGES_SHOWN] if row.excess > 1] for group in worst]
 
