@@ -59,8 +59,13 @@ def test_an_audit_leaves_verdicts_scores_and_conservation(project: Project) -> N
 
     assert all(row[-1] for row in store.query("select holds from conservation").rows)
     scores = store.current(ScoreRow, audit_id, stage="measure")
-    assert {f"{s.component}.{s.quantity}" for s in scores} == set(project.parts().quantities())
-    assert all(s.status == "ok" and s.ci_low is not None and s.floor is not None and s.n == 60 for s in scores)
+    promised = project.parts().quantities()
+    assert {f"{s.component}.{s.quantity}" for s in scores} == set(promised)
+    assert all(s.status == "ok" and s.floor is not None and s.n == 60 for s in scores)
+    for score in scores:
+        reason = promised[f"{score.component}.{score.quantity}"].no_interval
+        assert (score.ci_low is None) == bool(reason), score
+        assert score.ci_method.startswith(f"no interval: {reason}" if reason else "")
     assert [v.purpose for v in store.current(VerdictRow, audit_id)] == ["augment"]
     assert len(store.current(QualificationRow, audit_id)) == len(scores)
     assert {r.role: r.patients for r in store.current(ImageSetRow, audit_id)} == {"train": 24, "test": 12, "synthetic": None}
