@@ -88,6 +88,15 @@ def peer_authpct(real: np.ndarray, synthetic: np.ndarray) -> Values:
     return {"authpct": float(100.0 * (own[nearest.indices] < nearest.values).float().mean())}
 
 
+def peer_authenticity(real: np.ndarray, synthetic: np.ndarray) -> Values:
+    """Return authenticity as in ahmedmalaa/evaluating-generative-models (boris-new): scikit-learn's neighbours, real and synthetic."""
+    from sklearn.neighbors import NearestNeighbors
+
+    own = NearestNeighbors(n_neighbors=2).fit(real).kneighbors(real)[0][:, 1]
+    distance, index = NearestNeighbors(n_neighbors=1).fit(real).kneighbors(synthetic)
+    return {"authenticity": float(np.mean(own[index[:, 0]] < distance[:, 0]))}
+
+
 def peer_duplicates(_real: np.ndarray, synthetic: np.ndarray) -> Values:
     """Return the share of synthetic images identical to another, by scikit-learn's nearest neighbours."""
     from sklearn.neighbors import NearestNeighbors
@@ -100,6 +109,7 @@ PEERS: dict[str, Callable[[np.ndarray, np.ndarray], Values]] = {
     "PRDC, prdc": peer_prdc,
     "realism, as dgm-eval": peer_realism,
     "AuthPct, as dgm-eval": peer_authpct,
+    "authenticity, as its authors": peer_authenticity,
     "duplicates, scikit-learn": peer_duplicates,
 }
 CONTESTANTS = {"ours": ours, **PEERS}
