@@ -82,7 +82,7 @@ def test_a_dicom_series_is_measured_with_its_spacing(tmp_path: Path) -> None:
     assert sets["train"].spacing_mm == pytest.approx(list(SPACING))
     assert (sets["train"].patients, sets["test"].patients) == (24, 12)
     scores = audit.store.current(ScoreRow, audit.id, stage="measure")
-    assert len(scores) == 12
+    assert len(scores) == 14
     assert all(s.status == "ok" and s.ci_low is not None for s in scores), [(s.quantity, s.reason or s.ci_method) for s in scores]
     for path in (tmp_path / "results.duckdb", *tmp_path.glob("*.pdf")):
         assert b"HOSP-" not in path.read_bytes()
