@@ -34,6 +34,20 @@ def ask(metric: Metric, comparison: Comparison, context: Context) -> Answer:
     return numbers
 
 
+def numbers_of(answer: object, n: int, who: str = "") -> np.ndarray:
+    """Return what an extractor or a metric's `describe` made of n images as it is stored, (n, F) float32; anything else is its failure."""
+    features = np.asarray(answer)
+    said = f"{who} returned" if who else "returned"
+    if features.ndim != 2 or len(features) != n or not features.shape[1]:
+        raise PluginError(f"{said} an array of shape {features.shape} for {n} images; promised (N, F)")
+    with np.errstate(over="ignore"):
+        stored = features.astype(np.float32, copy=False)
+    bad = int(np.count_nonzero(~np.isfinite(stored)))
+    if bad:
+        raise PluginError(f"{said} {bad} values that are not finite in float32")
+    return stored
+
+
 def ask_each(metric: Metric, comparison: Comparison, context: Context) -> dict[str, np.ndarray]:
     """Return how far each synthetic image is to blame, quantity by quantity; empty where the metric does not say."""
     answer = metric.per_image(comparison, context)

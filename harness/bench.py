@@ -52,8 +52,7 @@ class Bench:
         """Return train, test and synthetic as a cell's arguments name them, with features where they have some, and their resamples."""
         keys = {"train": arguments["data"], "test": arguments["data"], "synthetic": arguments["sample"]}
         features = arguments.get("features") or {}
-        size = arguments["size"]
-        name = "|".join([*keys.values(), *features.values(), str(size)])
+        name = "|".join([*keys.values(), *features.values()])
         if name not in self._arms:
             sides = {role: self.images(key, role) for role, key in keys.items()}
             if features:
@@ -61,7 +60,8 @@ class Bench:
             comparison = Comparison(sides["train"], sides["test"], sides["synthetic"], self.memory)
             # One comparison at a time: its distance matrices are the largest thing in a worker.
             self._arms.clear()
-            self._arms[name] = Arms(comparison, size["half_samples"], size["floor_splits"], self.seed)
+            size = self.file.spec.intervals
+            self._arms[name] = Arms(comparison, size.half_samples, size.floor_splits, self.seed)
         return self._arms[name]
 
     def context(self, workdir: Path, *words: Any, fitted: str | None = None) -> Context:

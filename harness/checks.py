@@ -102,8 +102,7 @@ def assemble(file: SpecFile, host: Host) -> Parts:
         names = [r.called for _, r in placed]
         for k, (index, reference) in enumerate(placed):
             if reference.called in names[:k]:
-                fix = "list it once, or give one of them another name with the option `as`"
-                problems.append(Problem(f"{reference.called} is listed twice", file.where(*place, index), fix))
+                problems.append(listed_twice(reference.called, file.where(*place, index)))
         built = (build(kind, reference, *place, index) for index, reference in placed)
         return tuple(part for part in built if part is not None)
 
@@ -144,14 +143,21 @@ def _suite(file: SpecFile, host: Host, extractors: Sequence[Part], problems: lis
             yield index, reference
             continue
         if reference.options:
-            fix = "name a metric to give it options; the suite then leaves that one out"
-            problems.append(Problem("`default` stands for many metrics and takes no options", file.where("metrics", index), fix))
-        for offer in host.of_kind("metric"):
-            kind = offer.component
-            if not issubclass(kind, Metric) or not kind.in_suite or offer.name in named or not kind.needs - {"features"} <= offered:
-                continue
-            if "features" not in kind.needs or kind.takes & gives:
+            problems.append(options_of_the_suite(file.where("metrics", index)))
+        for offer in host.suite(offered, gives):
+            if offer.name not in named:
                 yield index, Reference.model_validate(offer.name)
+
+
+def listed_twice(name: str, where: str) -> Problem:
+    """Return the problem of two components of one name."""
+    return Problem(f"{name} is listed twice", where, "list it once, or give one of them another name with the option `as`")
+
+
+def options_of_the_suite(where: str) -> Problem:
+    """Return the problem of options given to `default`."""
+    fix = "name a metric to give it options; the suite then leaves that one out"
+    return Problem("`default` stands for many metrics and takes no options", where, fix)
 
 
 def _needs(file: SpecFile, parts: Parts) -> Iterator[Problem]:

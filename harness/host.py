@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +19,7 @@ import pluggy
 from pydantic import ValidationError
 
 from . import hookspecs
-from .components import Component, Metric, Perturbation, Task
+from .components import Component, Gives, Metric, Perturbation, Task
 from .errors import PluginError, Problem, SpecError
 from .hookspecs import HOOKS, PROJECT
 
@@ -126,6 +126,17 @@ class Host:
     def of_kind(self, kind: str) -> list[Offer]:
         """Return the offers of one kind by name."""
         return sorted((o for o in self.offers.values() if o.kind == kind), key=lambda o: o.name)
+
+    def suite(self, offered: Set[str], gives: Set[Gives], *, images: bool = True) -> list[Offer]:
+        """Return the metrics of the default suite that suit what the data offer, what the extractors give, and whether there are images."""
+        found = []
+        for offer in self.of_kind("metric"):
+            kind = offer.component
+            if not issubclass(kind, Metric) or not kind.in_suite or not kind.needs - {"features"} <= offered:
+                continue
+            if kind.takes & gives if "features" in kind.needs else images:
+                found.append(offer)
+        return found
 
     def find(self, kind: str, name: str, where: str = "") -> Offer:
         """Return an offer, or raise a `SpecError` that says what is close and which plugins could not be used."""

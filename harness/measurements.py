@@ -75,8 +75,8 @@ def by_stratum(rows: Iterable[ScoreRow], labels: Sequence[str] = ()) -> list[Str
 def _natural(stratum: str) -> tuple[bool, float, str]:
     """Return a key that puts numbers in their order, before words."""
     level = stratum.split("=", 1)[1]
-    number = float(level) if re.fullmatch(r"-?\d+(\.\d+)?", level) else 0.0
-    return not re.fullmatch(r"-?\d+(\.\d+)?", level), number, level
+    is_number = re.fullmatch(r"-?\d+(\.\d+)?", level) is not None
+    return not is_number, float(level) if is_number else 0.0, level
 
 
 def standing_out(rows: Sequence[Standout]) -> list[tuple[Standout, Interval]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -12,14 +12,16 @@ import numpy as np
 from pydantic import ValidationError
 
 from . import datasets
+from .asking import numbers_of
 from .cells import derive
+from .checks import listed_twice, options_of_the_suite
 from .components import Context, Extractor, Gives, Metric
 from .errors import HarnessError, InputError, NotComputable, PluginError, Problem, SpecError, raise_if
-from .host import Host, Offer
+from .host import Host
 from .images import Comparison, ImageSet, Role
 from .neighbours import MEMORY
 from .quickinputs import FEATURE_FILES, Features, image_sets, read_features
-from .scoring import Arms, score
+from .scoring import LEAST_SPLITS, Arms, Lender, outside, score
 from .spec import DataSpec, Reference
 from .stages.sample import synthetic_layout
 from .table import Table
@@ -30,7 +32,6 @@ COLUMNS = [
     "quantity", "extractor", "value", "unit", "ci_low", "ci_high", "floor", "floor_low", "floor_high", "better", "outside", "n", "method",
     "reason",
 ]  # fmt: skip
-LEAST_SPLITS = 4
 _FILE = "file"
 _SALT = b"quick look"
 _OF_THE_ARGUMENTS = frozenset({"train", "test", "validation", "validation_share"})
@@ -112,12 +113,9 @@ def _repeated(asked: Look) -> Iterator[Problem]:
     """Yield the components listed twice, and a suite with options."""
     for option, references in (("--metric", asked.metrics), ("--extractor", asked.extractors)):
         names = [reference.called for reference in references]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            fix = "list it once, or give one of them another name with the option `as`"
-            yield Problem(f"{name} is listed twice", option, fix)
+        yield from (listed_twice(name, option) for name in sorted({name for name in names if names.count(name) > 1}))
     if any(reference.name == "default" and reference.options for reference in asked.metrics):
-        fix = "name a metric to give it options; the suite then leaves that one out"
-        yield Problem("`default` stands for many metrics and takes no options", "--metric", fix)
+        yield options_of_the_suite("--metric")
 
 
 def _features(asked: Look) -> dict[str, ImageSet]:
@@ -176,12 +174,7 @@ class _Bench:
     def rows(self, name: str, extractor: str) -> Iterator[tuple[Any, ...]]:
         """Yield one row per quantity of a metric, with the reason where there is no number."""
         metric = self.metrics[name]
-        notes: dict[str, str] = {}
-
-        def lend(*words: Any) -> Context:
-            seed = derive(self.asked.seed, name, metric.version, "measure", *words)
-            return Context(seed, self.folder, self.asked.device, notes={} if words else notes)
-
+        lend = Lender(self.asked.seed, name, metric.version, self.folder, self.asked.device)
         arms = self._embedded(extractor) if extractor else None
         try:
             found = score(metric, arms or self._arms(self._described(name, metric)), lend)
@@ -190,10 +183,13 @@ class _Bench:
             found = {q.name: NotComputable("; ".join(line.strip() for line in lines)) for q in metric.quantities}
         for quantity in metric.quantities:
             columns = found[quantity.name]
-            row = {"reason": str(columns)} if isinstance(columns, NotComputable) else columns | {"method": notes.get(quantity.name, "")}
+            if isinstance(columns, NotComputable):
+                columns = {"reason": str(columns)}
+            row = {"method": lend.notes.get(quantity.name, "") if "value" in columns else None} | columns
             row |= {"quantity": f"{name}.{quantity.name}", "extractor": extractor, "better": quantity.better}
             row.setdefault("reason", row.get("ci_method", "") if row.get("ci_low") is None else "")
-            row |= {"unit": "" if quantity.unit == "1" else quantity.unit, "outside": outside(row)}
+            ends, floor = (row.get("ci_low"), row.get("ci_high")), (row.get("floor_low"), row.get("floor_high"))
+            row |= {"unit": "" if quantity.unit == "1" else quantity.unit, "outside": outside(ends, floor, quantity.better)}
             yield tuple(row.get(column) for column in COLUMNS)
 
     def _extractor(self, reference: Reference) -> Extractor:
@@ -216,15 +212,9 @@ class _Bench:
                 self._fits(reference.called, metric)
                 yield reference.called, metric
                 continue
-            for offer in self.host.of_kind("metric"):
-                if offer.name not in named and self._in_suite(offer):
+            for offer in self.host.suite(self.offered, set(self.gives.values()), images=not self.from_files):
+                if offer.name not in named:
                     yield offer.name, self._metric(Reference.model_validate(offer.name))
-
-    def _in_suite(self, offer: Offer) -> bool:
-        kind = offer.component
-        if not issubclass(kind, Metric) or not kind.in_suite or not kind.needs <= self.offered:
-            return False
-        return bool(kind.takes & set(self.gives.values())) if "features" in kind.needs else not self.from_files
 
     def _fits(self, name: str, metric: Metric) -> None:
         """Refuse a metric that was named and cannot work on what was given."""
@@ -271,7 +261,7 @@ class _Bench:
 
     def _with_numbers(self, make: Callable[[ImageSet], np.ndarray], name: str) -> dict[str, ImageSet]:
         """Return every side with the numbers made of its images; nothing is asked of a side without images."""
-        made = {role: _checked(make(images), images, name) for role, images in self.sides.items() if len(images)}
+        made = {role: numbers_of(make(images), len(images), name) for role, images in self.sides.items() if len(images)}
         blank = np.empty((0, made["train"].shape[1]), np.float32)
         return {role: images.with_features(made.get(role, blank)) for role, images in self.sides.items()}
 
@@ -281,19 +271,6 @@ class _Bench:
 
 def _said(gives: dict[str, Gives]) -> str:
     return ", ".join(f"{name}: {kind}" for name, kind in gives.items())
-
-
-def _checked(numbers: np.ndarray, images: ImageSet, name: str) -> np.ndarray:
-    """Return numbers about images as an audit stores them, (N, F) float32, all finite."""
-    found = np.asarray(numbers)
-    if found.ndim != 2 or len(found) != len(images) or not found.shape[1]:
-        raise PluginError(f"{name} returned an array of shape {found.shape} for {len(images)} images; promised (N, F)")
-    with np.errstate(over="ignore"):
-        found = found.astype(np.float32, copy=False)
-    bad = int(np.count_nonzero(~np.isfinite(found)))
-    if bad:
-        raise PluginError(f"{name} returned {bad} values that are not finite in float32")
-    return found
 
 
 def data_options(text: str, parse: Callable[[str], Any], option: str) -> dict[str, Any]:
@@ -324,15 +301,3 @@ def references(texts: Sequence[str], parse: Callable[[str], Any], option: str) -
         except ValueError as error:
             raise SpecError(Problem(f"{text!r} names no component", option, "write a name, or '{name: {option: value}}'")) from error
     return tuple(found)
-
-
-def outside(row: Mapping[str, Any]) -> str:
-    """Say on which side an interval lies beyond the floor's range: worse, better, or neither (empty)."""
-    low, high, floor_low, floor_high = (row.get(name) for name in ("ci_low", "ci_high", "floor_low", "floor_high"))
-    if low is None or high is None or floor_low is None or floor_high is None:
-        return ""
-    if low > floor_high:
-        return "worse" if row["better"] == "lower" else "better"
-    if high < floor_low:
-        return "better" if row["better"] == "lower" else "worse"
-    return ""

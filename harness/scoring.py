@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -21,7 +22,7 @@ from .cells import derive
 from .components import Context, Metric
 from .errors import NotComputable
 from .images import Comparison, Role
-from .quantities import Quantity
+from .quantities import Better, Quantity
 from .resampling import draw, halves
 from .statistics.intervals import Interval, binomial_interval, half_sample_interval, half_sample_rows
 
@@ -29,6 +30,25 @@ LEAST_UNITS = 10
 LEAST_SPLITS = 4
 ROLES: tuple[Role, ...] = ("train", "test", "synthetic")
 Lend = Callable[..., Context]
+Ends = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Lender:
+    """Makes the contexts of a metric's calls, each with a seed of its own; notes: what the metric noted in the call without words."""
+
+    seed: int
+    name: str
+    version: str
+    folder: Path
+    device: str
+    stage: str = "measure"
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *words: Any) -> Context:
+        """Return the context of the call that these words name."""
+        seed = derive(self.seed, self.name, self.version, self.stage, *words)
+        return Context(seed, self.folder, self.device, notes={} if words else self.notes)
 
 
 @dataclass
@@ -200,8 +220,12 @@ def _floor(metric: Metric, arms: Arms, lend: Lend) -> tuple[dict[str, np.ndarray
         return none, none, 0
     floor = _answers(metric, [real for real, _ in pairs], lend, "floor")
     at_floor = _answers(metric, [made for _, made in pairs], lend, "floor")
-    named = ({k: f"no floor: {v}" if isinstance(v, str) else v for k, v in found.items()} for found in (floor, at_floor))
-    return *named, n  # type: ignore[return-value]
+    return _without_floor(floor), _without_floor(at_floor), n
+
+
+def _without_floor(found: Mapping[str, np.ndarray | str]) -> dict[str, np.ndarray | str]:
+    """Return the values with the reasons said of the floor."""
+    return {name: f"no floor: {value}" if isinstance(value, str) else value for name, value in found.items()}
 
 
 def _answers(metric: Metric, comparisons: Iterable[Comparison], lend: Lend, word: str) -> dict[str, np.ndarray | str]:
@@ -209,12 +233,11 @@ def _answers(metric: Metric, comparisons: Iterable[Comparison], lend: Lend, word
     values: dict[str, list[float]] = {q.name: [] for q in metric.quantities}
     reasons: dict[str, str] = {}
     for repeat, comparison in enumerate(comparisons):
-        wanted: Mapping[str, float | NotComputable] | Answer
         try:
-            wanted = ask(metric, comparison, lend(word, repeat))
+            answer: Answer = ask(metric, comparison, lend(word, repeat))
         except NotComputable as error:
-            wanted = {q.name: error for q in metric.quantities}
-        for name, value in wanted.items():
+            answer = {q.name: error for q in metric.quantities}
+        for name, value in answer.items():
             if isinstance(value, NotComputable):
                 reasons.setdefault(name, str(value))
             else:
@@ -227,3 +250,15 @@ def _answers(metric: Metric, comparisons: Iterable[Comparison], lend: Lend, word
 def _clip(value: float, quantity: Quantity) -> float:
     value = value if quantity.low is None else max(value, quantity.low)
     return float(value if quantity.high is None else min(value, quantity.high))
+
+
+def outside(interval: Ends, floor: Ends, better: Better | None) -> Literal["worse", "better", ""]:
+    """Say on which side an interval lies beyond the floor's range; empty where it does not, or where either is not known."""
+    (low, high), (floor_low, floor_high) = interval, floor
+    if low is None or high is None or floor_low is None or floor_high is None or better is None:
+        return ""
+    if low > floor_high:
+        return "worse" if better == "lower" else "better"
+    if high < floor_low:
+        return "better" if better == "lower" else "worse"
+    return ""

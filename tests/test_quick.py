@@ -374,14 +374,3 @@ def test_real_images_are_read_once(project: Project, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(datasets, "load", load)
     assert rows(images(project, train=None))["frechet.fid", "pixels"]["value"] is not None
     assert read == ["test", "synthetic"]
-
-
-@pytest.mark.parametrize(
-    ("interval", "better", "side"),
-    [((4.0, 5.0), "lower", "worse"), ((4.0, 5.0), "higher", "better"), ((0.1, 0.4), "lower", "better"), ((0.1, 0.4), "higher", "worse"),
-     ((0.4, 1.2), "lower", ""), ((None, None), "lower", "")],
-)  # fmt: skip
-def test_values_beyond_the_floor_are_marked(interval: tuple[float | None, float | None], better: str, side: str) -> None:
-    """The whole interval must lie beyond the range of real against real."""
-    row = {"ci_low": interval[0], "ci_high": interval[1], "floor_low": 0.5, "floor_high": 1.5, "better": better}
-    assert quick.outside(row) == side

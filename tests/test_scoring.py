@@ -12,8 +12,8 @@ import pytest
 from harness.components import Context, Metric
 from harness.errors import NotComputable
 from harness.images import Comparison, from_features
-from harness.quantities import Quantity
-from harness.scoring import Arms, score
+from harness.quantities import Better, Quantity
+from harness.scoring import Arms, Ends, outside, score
 
 SEEN: list[tuple[int, int]] = []
 
@@ -128,3 +128,13 @@ def test_few_units_give_no_interval(sizes: dict[str, int], said: str) -> None:
     row = score(Counted(), arms(**sizes), lend)["gap"]
     assert isinstance(row, dict)
     assert row["ci_method"] == f"no interval: {said}"
+
+
+@pytest.mark.parametrize(
+    ("interval", "better", "side"),
+    [((4.0, 5.0), "lower", "worse"), ((4.0, 5.0), "higher", "better"), ((0.1, 0.4), "lower", "better"), ((0.1, 0.4), "higher", "worse"),
+     ((0.4, 1.2), "lower", ""), ((None, None), "lower", "")],
+)  # fmt: skip
+def test_values_beyond_the_floor_are_marked(interval: Ends, better: Better, side: str) -> None:
+    """The whole interval must lie beyond the range of real against real."""
+    assert outside(interval, (0.5, 1.5), better) == side

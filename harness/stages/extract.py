@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 
+from ..asking import numbers_of
 from ..bench import Bench
 from ..cells import Cell, Draft
 from ..checks import Part, Parts
 from ..components import Extractor, Metric, Perturbation
-from ..errors import PluginError
 from ..images import ImageSet
 from ..quantities import Record
 from ..records import CellStatus
@@ -125,17 +125,11 @@ def _store(bench: Bench, cell: Cell, folder: Path, images: ImageSet) -> None:
     workdir.mkdir()
     context = bench.context(workdir, "extract", part.name, part.offer.version, fitted=arguments["fitted"])
     if isinstance(part.component, Metric):
-        features = np.asarray(part.component.describe(images, context))
+        answer = part.component.describe(images, context)
     else:
         assert isinstance(part.component, Extractor)
-        features = np.asarray(part.component.extract(images, context))
-    if features.ndim != 2 or len(features) != len(images) or not features.shape[1]:
-        raise PluginError(f"returned an array of shape {features.shape} for {len(images)} images; promised (N, F)")
-    with np.errstate(over="ignore"):
-        stored = features.astype(np.float32)
-    if not np.isfinite(stored).all():
-        raise PluginError(f"returned {int((~np.isfinite(stored)).sum())} values that are not finite in single precision")
-    np.save(folder / "features.npy", stored)
+        answer = part.component.extract(images, context)
+    np.save(folder / "features.npy", numbers_of(answer, len(images)))
 
 
 def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:

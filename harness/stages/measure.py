@@ -21,7 +21,7 @@ from ..images import Comparison, Role
 from ..pictures import nearest
 from ..quantities import Record
 from ..records import CellStatus, ImageScoreRow, ScoreRow
-from ..scoring import ROLES, Arms, score
+from ..scoring import ROLES, Arms, Lender, score
 from ..spec import AuditSpec
 from . import standouts
 from .extract import Described
@@ -37,7 +37,7 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, sample: str, s
     keys, size = [], spec.intervals.model_dump()
     pairs = [(m, metric, name, found) for m, metric in enumerate(parts.metrics) for name, found in described.of(parts, metric)]
     names = [part.name for part in parts.extractors]
-    asked = {*(spec.strata or ()), *(s for purpose in spec.purposes.values() for c in purpose.criteria for s in c.strata)}
+    asked = _asked(spec)
     pairs.sort(key=lambda pair: names.index(pair[2]) if pair[2] else len(names))
     for m, metric, name, found in pairs:
         features = dict(found.roles) if found else {}
@@ -50,7 +50,7 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, sample: str, s
     if parts.extractors:
         first = parts.extractors[0].name
         roles = described.extractors[first].roles
-        arguments = {"data": data, "sample": sample, "sha256": synthetic, "features": roles, "extractor": first, "size": size}
+        arguments = {"data": data, "sample": sample, "sha256": synthetic, "features": roles, "extractor": first}
         draft.add("measure", "nearest", f"nearest training images, {first}", "measure.neighbours", arguments, None,
                   [data, sample, *roles.values()], 1)  # fmt: skip
     standouts.cells(draft, sample, synthetic, keys)
@@ -63,8 +63,12 @@ def strata(spec: AuditSpec) -> list[str]:
     # What a table or a header says of real images, it does not say of the generator's.
     rules = {"label": data.labels, **{name: rule for name, rule in data.groups.items() if name in spec.data.groups}}
     own = [name for name, rule in rules.items() if rule is not None and rule.column is None and rule.header is None]
-    named = own if spec.strata is None else list(spec.strata)
-    return sorted({*named, *(s for purpose in spec.purposes.values() for c in purpose.criteria for s in c.strata)})
+    return sorted(_asked(spec) | set(own if spec.strata is None else ()))
+
+
+def _asked(spec: AuditSpec) -> set[str]:
+    """Return the strata that the user named, for all metrics or in a criterion."""
+    return {*(spec.strata or ()), *(s for purpose in spec.purposes.values() for c in purpose.criteria for s in c.strata)}
 
 
 def measure(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
@@ -108,15 +112,10 @@ def _measure(bench: Bench, cell: Cell, arms: Arms, stratum: str, folder: Path) -
     part = bench.parts.metrics[cell.arguments["metric"]]
     metric = part.component
     assert isinstance(metric, Metric)
-    notes: dict[str, str] = {}
-
-    def lend(*words: Any) -> Context:
-        seed = derive(bench.seed, part.name, part.offer.version, "measure", *words)
-        return Context(seed, folder, bench.device, notes={} if words else notes)
-
+    lend = Lender(bench.seed, part.name, part.offer.version, folder, bench.device)
     for name, found in score(metric, arms, lend).items():
         quantity = next(q for q in metric.quantities if q.name == name)
-        row: dict[str, Any] = {"n_patients": arms.comparison.n_patients("test"), "seed": bench.seed, "method": notes.get(name, "")}
+        row: dict[str, Any] = {"n_patients": arms.comparison.n_patients("test"), "seed": bench.seed, "method": lend.notes.get(name, "")}
         row |= {"value": None, "status": "not_computable", "reason": str(found)} if isinstance(found, NotComputable) else found
         yield ScoreRow(
             cell=cell.key, stage="measure", component=part.name, quantity=name, extractor=cell.arguments["extractor"],

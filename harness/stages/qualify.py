@@ -24,6 +24,7 @@ from ..images import Comparison, ImageSet
 from ..quantities import Quantity, Record
 from ..records import CellStatus, QualificationRow, ScoreRow
 from ..resampling import by_patient, draw, halves
+from ..scoring import Lender
 from ..spec import AuditSpec
 from ..statistics.trends import qualify as judge_response
 from .battery import planted, split_seed
@@ -74,16 +75,14 @@ def battery(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     if n < LEAST_IMAGES:
         raise NotComputable(f"needs at least {LEAST_IMAGES} images in a replicate, which is half of the smallest planted probe; got {n}")
 
-    def context(*words: Any) -> Context:
-        return Context(derive(bench.seed, part.name, part.offer.version, "qualify", *words), folder, bench.device)
-
+    lend = Lender(bench.seed, part.name, part.offer.version, folder, bench.device, "qualify")
     found = _Values(metric)
     whole = Comparison(real, test, real, bench.memory)
     anchor_n = min(len(anchor) for anchor, _ in splits)
     for repeat in range(size["null_splits"]):
         rng = np.random.default_rng(derive(bench.seed, "null split", repeat))
         probe, anchor = _two(real.units, n, anchor_n, rng)
-        found.ask(None, whole.take(train=anchor, synthetic=probe), context("null", repeat))
+        found.ask(None, whole.take(train=anchor, synthetic=probe), lend("null", repeat))
     for dose in (0.0, *defect.component.doses):
         for fault in faults:
             anchor, probe = splits[fault]
@@ -92,7 +91,7 @@ def battery(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
             for repeat in range(fault, size["replicates"], len(faults)):
                 rng = np.random.default_rng(derive(bench.seed, "replicate", repeat))
                 rows = draw(pool.units, n, rng)
-                found.ask(dose, comparison.take(synthetic=rows), context(dose, repeat))
+                found.ask(dose, comparison.take(synthetic=rows), lend(dose, repeat))
     for quantity in metric.quantities:
         if quantity.name in found.reasons:
             yield _untested(cell, part.name, quantity, defect.component, defect.name, found.reasons[quantity.name])

@@ -10,6 +10,7 @@ from ..cells import Cell, Draft
 from ..pictures import standouts
 from ..quantities import Record
 from ..records import CellStatus, FindingRow, ImageScoreRow, ScoreRow
+from ..scoring import outside
 
 QUANTITIES_SHOWN = 6
 IMAGES_SHOWN = 6
@@ -49,14 +50,11 @@ def most_blamed(rows: Sequence[ImageScoreRow]) -> list[list[ImageScoreRow]]:
 
 def _artefact(cell: Cell, row: ScoreRow) -> Iterator[FindingRow]:
     """Report a quantity whose interval lies beyond what real images give against real images, on the worse side."""
-    if row.stratum or row.ci_low is None or row.ci_high is None or row.floor_low is None or row.floor_high is None:
+    if row.stratum or outside((row.ci_low, row.ci_high), (row.floor_low, row.floor_high), row.better) != "worse":
         return
-    high = row.better == "lower"
-    beyond = row.ci_low > row.floor_high if high else row.ci_high < row.floor_low
-    if beyond:
-        edge = f"at most {row.floor_high:.3g}" if high else f"at least {row.floor_low:.3g}"
-        text = f"{row.component}.{row.quantity} is {row.value:.3g} ({row.ci_low:.3g} to {row.ci_high:.3g}); real against real gives {edge}."
-        yield FindingRow(cell=cell.key, severity="warning", kind="artefact", text=text, evidence=f"{row.component}.{row.quantity}")
+    edge = f"at most {row.floor_high:.3g}" if row.better == "lower" else f"at least {row.floor_low:.3g}"
+    text = f"{row.component}.{row.quantity} is {row.value:.3g} ({row.ci_low:.3g} to {row.ci_high:.3g}); real against real gives {edge}."
+    yield FindingRow(cell=cell.key, severity="warning", kind="artefact", text=text, evidence=f"{row.component}.{row.quantity}")
 
 
 def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:

@@ -15,6 +15,8 @@ Route = Literal["covariances", "images", "singular values"]
 _BLOCK_ENTRIES = 16_000_000
 # Rounding error of the trace term, as a share of tr S_r + tr S_s, up to which square roots of eigenvalues are used.
 _ROUNDING = 1e-9
+_RANKED = 8
+SUBSETS_VARY = "it varies with the random subsets that the line is fitted to, which resampling the images does not show"
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -72,7 +74,7 @@ class FrechetInfinity(Metric):
     quantities = (
         Quantity(
             name="fd_infinity", better="lower", biased_in_n=True, family="distance",
-            no_interval="it varies with the random subsets that the line is fitted to, which resampling the images does not show",
+            no_interval=SUBSETS_VARY,
         ),
     )  # fmt: skip
     sees = Frechet.sees
@@ -199,6 +201,14 @@ def order_of(rows: np.ndarray) -> np.ndarray:
     """Return (N,) int64 indices that put the rows, (N, F), into an order that depends on their values alone."""
     whole = np.ascontiguousarray(rows)
     return np.argsort(whole.view(np.dtype((np.void, whole.strides[0]))).ravel(), kind="stable")
+
+
+def ranked(rows: np.ndarray) -> np.ndarray:
+    """Return (N,) int64 indices that rank the rows, (N, F), by the values of their first eight columns.
+
+    For features that were centred: their last digits depend on the order of the images, and `order_of` would follow those.
+    """
+    return np.lexsort(rows.T[:_RANKED]) if rows.shape[1] else np.arange(len(rows))
 
 
 def triangular_factor(blocks: Iterable[np.ndarray]) -> np.ndarray:

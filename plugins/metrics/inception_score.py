@@ -10,7 +10,7 @@ from pydantic import Field
 
 from harness.api import Comparison, Context, FailureMode, Metric, NotComputable, Quantity
 
-from .frechet import intercept, order_of, subset_sizes
+from .frechet import SUBSETS_VARY, intercept, order_of, subset_sizes
 
 Edges = Literal["even", "equal"]
 Input = Literal["logits", "probabilities"]
@@ -85,7 +85,7 @@ class InceptionScoreInfinity(Metric):
     quantities = (
         Quantity(
             name="is_infinity", better="higher", biased_in_n=True, family="diversity",
-            no_interval="it varies with the random subsets that the line is fitted to, which resampling the images does not show",
+            no_interval=SUBSETS_VARY,
         ),
     )  # fmt: skip
     sees = InceptionScore.sees

@@ -11,11 +11,12 @@ from pydantic import Field
 
 from harness.api import Comparison, Context, FailureMode, Metric, NotComputable, Quantity
 
+from .frechet import ranked
+
 Estimator = Literal["unbiased", "biased", "u-statistic"]
 Kernels = Literal["rbf", "polynomial", "linear"]
 _BLOCK_ENTRIES = 4_000_000
 _MEDIAN_ROWS = 2000
-_TIE_COLUMNS = 8
 
 
 class Kernel(Metric):
@@ -173,8 +174,8 @@ def median_distance(features: np.ndarray) -> float:
         raise NotComputable(f"a median distance needs 2 training images, got {len(features)}")
     rows = features
     if len(features) > _MEDIAN_ROWS:
-        ranked = np.lexsort(features.T[:_TIE_COLUMNS])
-        rows = features[ranked[np.linspace(0, len(features) - 1, _MEDIAN_ROWS).astype(np.int64)]]
+        order = ranked(features)
+        rows = features[order[np.linspace(0, len(features) - 1, _MEDIAN_ROWS).astype(np.int64)]]
     rows = rows - rows.mean(axis=0)
     length = (rows**2).sum(axis=1)
     squared = length[:, None] + length - 2.0 * (rows @ rows.T)

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from harness.api import Comparison, Context, FailureMode, Metric, NotComputable, Quantity
 
+from .frechet import ranked
+
 _STEPS = 100
-_TIE_COLUMNS = 8
 _RATE = 0.5
 _LOWEST, _HIGHEST = -100.0, 20.0
 _SPLIT = "its value depends on which half of the training images is the baseline, which resampling does not vary"
@@ -129,5 +130,5 @@ def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _drawn(features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return `count` random rows; they are ranked before they are drawn, so their order does not matter."""
-    ranked = np.lexsort(features.T[:_TIE_COLUMNS])
-    return features[ranked[rng.permutation(len(features))[:count]]]
+    order = ranked(features)
+    return features[order[rng.permutation(len(features))[:count]]]

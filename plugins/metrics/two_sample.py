@@ -12,7 +12,8 @@ from pydantic import Field
 
 from harness.api import Comparison, Context, FailureMode, Metric, NotComputable, Quantity
 
-_TIE_COLUMNS = 8
+from .frechet import ranked
+
 Classifier = Literal["lda", "logistic", "knn"]
 Role = Literal["train", "test", "synthetic"]
 
@@ -140,8 +141,8 @@ def assign_folds(features: np.ndarray, units: np.ndarray, folds: int, rng: np.ra
 
     The images are ranked by their features before anything is drawn, so the order in which they come does not matter.
     """
-    ranked = np.lexsort(features.T[:_TIE_COLUMNS]) if features.shape[1] else np.arange(len(features))
-    _, first, label, count = np.unique(units[ranked], return_index=True, return_inverse=True, return_counts=True)
+    order = ranked(features)
+    _, first, label, count = np.unique(units[order], return_index=True, return_inverse=True, return_counts=True)
     by_rank = np.argsort(first)
     drawn = by_rank[rng.permutation(len(by_rank))]
     # Large units first, each to the fold that is smallest so far.
@@ -151,7 +152,7 @@ def assign_folds(features: np.ndarray, units: np.ndarray, folds: int, rng: np.ra
         fold_of_unit[unit] = np.argmin(filled)
         filled[fold_of_unit[unit]] += count[unit]
     fold = np.empty(len(features), dtype=np.int64)
-    fold[ranked] = fold_of_unit[label]
+    fold[order] = fold_of_unit[label]
     return fold
 
 

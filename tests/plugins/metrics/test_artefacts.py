@@ -9,25 +9,13 @@ import pytest
 from PIL import Image
 from scipy.ndimage import convolve, gaussian_filter
 
-from harness.api import Comparison, Context, ImageSet, Metric, NotComputable
+from describing import CONTEXT, compared, described
+from harness.api import NotComputable
 from harness.testing import check
 from harness_plugins.metrics.artefacts import Artefacts, axis_lines, excess, jump_share, lattice
 from harness_plugins.metrics.spectrum import power_spectrum
 
-CONTEXT = Context(seed=0, workdir=Path())
 SIZES = [(64, 64), (24, 32, 32)]
-
-
-def described(metric: Metric, images: np.ndarray, name: str) -> ImageSet:
-    """Images (N, C, ...) with the numbers that the metric finds for them."""
-    side = ImageSet(images.astype(np.float32), tuple(f"{name}{i}" for i in range(len(images))), (1.0,) * (images.ndim - 2))
-    return side.with_features(metric.describe(side, CONTEXT))
-
-
-def compared(metric: Metric, real: np.ndarray, synthetic: np.ndarray, test: np.ndarray | None = None) -> Comparison:
-    """The comparison of images as the host makes it; `test` is `real` where not given."""
-    test = real if test is None else test
-    return Comparison(described(metric, real, "r"), described(metric, test, "t"), described(metric, synthetic, "s"))
 
 
 def measured(real: np.ndarray, synthetic: np.ndarray) -> dict[str, float | NotComputable]:

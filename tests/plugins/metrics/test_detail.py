@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.ndimage import convolve, gaussian_filter, laplace
 
-from harness.api import Comparison, Context, ImageSet, Metric, NotComputable
+from describing import CONTEXT, compared, described
+from harness.api import NotComputable
 from harness.testing import check
 from harness_plugins.metrics.detail import Detail, laplacian_sd, noise_level
 from harness_plugins.metrics.intensity import ROUNDING
-
-CONTEXT = Context(seed=0, workdir=Path())
-
-
-def described(metric: Metric, images: np.ndarray, name: str) -> ImageSet:
-    """Images (N, C, ...) with the numbers that the metric finds for them."""
-    side = ImageSet(images.astype(np.float32), tuple(f"{name}{i}" for i in range(len(images))), (1.0,) * (images.ndim - 2))
-    return side.with_features(metric.describe(side, CONTEXT))
-
-
-def compared(metric: Metric, real: np.ndarray, synthetic: np.ndarray, test: np.ndarray | None = None) -> Comparison:
-    """The comparison of images as the host makes it; `test` is `real` where not given."""
-    test = real if test is None else test
-    return Comparison(described(metric, real, "r"), described(metric, test, "t"), described(metric, synthetic, "s"))
 
 
 def measured(real: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:

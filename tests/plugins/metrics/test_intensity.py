@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from harness.api import Comparison, Context, ImageSet, Metric, NotComputable
+from describing import CONTEXT, compared, described
+from harness.api import ImageSet, NotComputable
 from harness.testing import check
 from harness_plugins.metrics.intensity import ROUNDING, Intensity, is_flat
-
-CONTEXT = Context(seed=0, workdir=Path())
-
-
-def described(metric: Metric, images: np.ndarray, name: str) -> ImageSet:
-    """Images (N, C, ...) with the numbers that the metric finds for them."""
-    side = ImageSet(images.astype(np.float32), tuple(f"{name}{i}" for i in range(len(images))), (1.0,) * (images.ndim - 2))
-    return side.with_features(metric.describe(side, CONTEXT))
-
-
-def compared(metric: Metric, real: np.ndarray, synthetic: np.ndarray, test: np.ndarray | None = None) -> Comparison:
-    """The comparison of images as the host makes it; `test` is `real` where not given."""
-    test = real if test is None else test
-    return Comparison(described(metric, real, "r"), described(metric, test, "t"), described(metric, synthetic, "s"))
 
 
 def eight_bit(n: int, seed: int, size: tuple[int, ...] = (9, 11), channels: int = 1) -> np.ndarray:

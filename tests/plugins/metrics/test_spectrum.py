@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from harness.api import Comparison, Context, ImageSet, Metric, NotComputable
+from describing import CONTEXT, compared, described
+from harness.api import Comparison, NotComputable
 from harness.testing import check
 from harness_plugins.metrics.spectrum import Spectrum, power_spectrum, radial_frequency
-
-CONTEXT = Context(seed=0, workdir=Path())
-
-
-def described(metric: Metric, images: np.ndarray, name: str, spacing: tuple[float, ...] | None = None) -> ImageSet:
-    """Images (N, C, ...) with the numbers that the metric finds for them."""
-    spacing = spacing or (1.0,) * (images.ndim - 2)
-    side = ImageSet(images.astype(np.float32), tuple(f"{name}{i}" for i in range(len(images))), spacing)
-    return side.with_features(metric.describe(side, CONTEXT))
-
-
-def compared(metric: Metric, real: np.ndarray, synthetic: np.ndarray, test: np.ndarray | None = None) -> Comparison:
-    """The comparison of images as the host makes it; `test` is `real` where not given."""
-    test = real if test is None else test
-    return Comparison(described(metric, real, "r"), described(metric, test, "t"), described(metric, synthetic, "s"))
 
 
 def measured(real: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:
