@@ -47,12 +47,13 @@ lint: $(BIN)/tox ## ruff: rules and format
 types: $(BIN)/tox ## mypy
 	@$(BIN)/tox exec -e static -- mypy
 
-schemas: $(BIN)/harness ## Write the JSON Schemas, the data dictionary and the pages of metrics and extractors
+schemas: $(BIN)/harness ## Write the JSON Schemas, the data dictionary and the pages of metrics, extractors and perturbations
 	$(BIN)/harness schema > .schemas.new && mv .schemas.new schemas/audit.schema.json
 	$(BIN)/harness schema ratings > .schemas.new && mv .schemas.new schemas/ratings.schema.json
 	$(BIN)/python -m harness.dictionary > .schemas.new && mv .schemas.new schemas/README.md
 	$(BIN)/python -m harness.manual metric > .schemas.new && mv .schemas.new plugins/metrics/README.md
 	$(BIN)/python -m harness.manual extractor > .schemas.new && mv .schemas.new plugins/extractors/README.md
+	$(BIN)/python -m harness.manual perturbation > .schemas.new && mv .schemas.new plugins/perturbations/README.md
 
 clean: ## Remove environments, builds and results
 	rm -rf .venv .tox build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(QUICKSTART)/data $(QUICKSTART)/out

@@ -11,6 +11,7 @@ from .components import (
     Generator,
     LLMCheck,
     Metric,
+    Modality,
     Perturbation,
     RatingImporter,
     Task,
@@ -22,6 +23,6 @@ from .quantities import Quantity, Rating, Scale
 
 __all__ = [
     "Balls", "Comparison", "Component", "Context", "Extractor", "FailureMode", "Generator", "HarnessError", "ImageSet", "InputError",
-    "LLMCheck", "Metric", "NotComputable", "Perturbation", "Problem", "Quantity", "Rating", "RatingImporter", "Request", "Scale",
-    "Task", "hookimpl",
+    "LLMCheck", "Metric", "Modality", "NotComputable", "Perturbation", "Problem", "Quantity", "Rating", "RatingImporter", "Request",
+    "Scale", "Task", "hookimpl",
 ]  # fmt: skip

@@ -1,17 +1,19 @@
-"""Asks a metric for its numbers and holds it to its promise."""
+"""Asks components for their numbers and holds them to their promises."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 
 from .components import Context, Metric
-from .errors import NotComputable, PluginError
+from .errors import HarnessError, NotComputable, PluginError
 from .images import Comparison
 
 Answer = dict[str, float | NotComputable]
+T = TypeVar("T")
 
 
 def ask(metric: Metric, comparison: Comparison, context: Context) -> Answer:
@@ -32,6 +34,26 @@ def ask(metric: Metric, comparison: Comparison, context: Context) -> Answer:
             raise PluginError(f"{metric.name} returned {number} for {name}; a metric without a number says NotComputable")
         numbers[name] = number
     return numbers
+
+
+def tried(call: Callable[[], T]) -> tuple[T | None, str]:
+    """Return what a component answers, or None and why it does not: one that fails must not end what others do in the same cell."""
+    try:
+        return call(), ""
+    except NotComputable as error:
+        return None, str(error) or "the component gives no reason"
+    except HarnessError as error:
+        return None, " ".join(line.strip() for line in error.lines())
+    except Exception as error:
+        return None, what_failed(error)
+
+
+def what_failed(error: Exception) -> str:
+    """Return what anything that a component raised says, on one line."""
+    if isinstance(error, ValueError) and "read-only" in str(error):
+        return "changed its inputs, which are lent read-only"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def numbers_of(answer: object, n: int, who: str = "") -> np.ndarray:

@@ -22,7 +22,10 @@ from .specfile import SpecFile
 
 @dataclass
 class Bench:
-    """The audit's components and the shelf of finished arrays, opened once per process and lent read-only."""
+    """The audit's components and the shelf of finished arrays, opened once per process and lent read-only.
+
+    prints: the row of each training image by its fingerprint, by data cell.
+    """
 
     file: SpecFile
     parts: Parts
@@ -30,6 +33,7 @@ class Bench:
     salt: bytes
     device: str = "cpu"
     memory: int = MEMORY
+    prints: dict[str, dict[bytes, int]] = field(default_factory=dict, repr=False)
     _images: dict[tuple[str, str], ImageSet] = field(default_factory=dict, repr=False)
     _arms: dict[str, Arms] = field(default_factory=dict, repr=False)
 

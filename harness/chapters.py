@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .components import FailureMode
-from .figures import Dose, Span, span
+from .figures import Span, span
 from .records import (
     CellRow,
     CriterionRow,
@@ -23,9 +23,7 @@ from .spec import AuditSpec, Criterion, Purpose
 from .wording import STATUSES, counted, listed, number, words
 
 LEAST_PATIENTS = 10
-PANELS = 24
 PANEL_TEXT = 240
-COLUMNS = 9
 STAGES = ("sample", "extract", "qualify", "measure", "evaluate", "rate", "judge")
 TONES = {"met": "good", "not_met": "bad"}
 
@@ -171,88 +169,83 @@ def conservation(planned: Iterable[PlannedCellRow], cells: Iterable[CellRow]) ->
 
 
 @dataclass(frozen=True)
-class HeatMap:
-    """Responses to planted defects: one row per quantity, one column per perturbation."""
+class Branch:
+    """One line of a forest plot: a stratum, or all images. Bounds are one-sided 95 %."""
 
-    extractor: str
-    columns: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[str, tuple[QualificationRow | None, ...]], ...]
-
-
-def heat_maps(rows: Iterable[QualificationRow]) -> list[HeatMap]:
-    """Arrange qualifications by extractor, at most nine perturbations to a map."""
-    rows, maps = list(rows), []
-    for extractor in sorted({r.extractor for r in rows}):
-        mine = [r for r in rows if r.extractor == extractor]
-        found = {(f"{r.component}.{r.quantity}", r.perturbation): r for r in mine}
-        columns = sorted({(r.perturbation, r.failure_mode) for r in mine}, key=lambda c: (c[1], c[0]))
-        for start in range(0, len(columns), COLUMNS):
-            part = tuple(columns[start : start + COLUMNS])
-            body = tuple((q, tuple(found.get((q, p)) for p, _ in part)) for q in dict.fromkeys(q for q, _ in found))
-            maps.append(HeatMap(extractor, part, body))
-    return maps
-
-
-def eligibility(rows: Iterable[QualificationRow], purposes: Sequence[Case]) -> list[tuple[str, dict[str, list[str]], list[str]]]:
-    """Return per failure mode: quantities by outcome (extractors in brackets), and the criteria that claim something about it."""
-    rows = list(rows)
-    claimed = [(m.value, case.ident(c)) for case in purposes for c in case.purpose.criteria for m in c.failure_modes]
-    result = []
-    for mode in dict.fromkeys([*(r.failure_mode for r in rows), *(m for m, _ in claimed)]):
-        columns: dict[str, dict[str, list[str]]] = {"qualified": {}, "conditional": {}, "not_qualified": {}, "reversed": {}}
-        for r in rows:
-            if r.failure_mode == mode and r.outcome is not None:
-                columns[r.outcome].setdefault(f"{r.component}.{r.quantity}", []).append(r.extractor)
-        used = {r.extractor for r in rows if r.failure_mode == mode}
-        named = {
-            outcome: [name + (f" ({', '.join(sorted(set(by)))})" if any(by) and set(by) != used else "") for name, by in found.items()]
-            for outcome, found in columns.items()
-        }
-        result.append((mode, named, list(dict.fromkeys(i for m, i in claimed if m == mode))))
-    return sorted(result, key=lambda r: r[0])
-
-
-def false_alarms(rows: Iterable[QualificationRow]) -> list[QualificationRow]:
-    """Return one row per quantity and extractor, and per distinct null band."""
-    kept: dict[tuple[object, ...], QualificationRow] = {}
-    for r in rows:
-        if r.false_alarm_high is not None:
-            kept.setdefault((r.component, r.quantity, r.extractor, r.null_low, r.null_high, r.false_alarm_high), r)
-    return list(kept.values())
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int | None
+    unit: str
+    status: str
+    reason: str
 
 
 @dataclass(frozen=True)
-class Panel:
-    """A quantity against the severity of one planted defect."""
+class Forest:
+    """Criteria of one quantity and threshold with its value in every stratum. each: every stratum must meet it."""
 
-    row: QualificationRow
-    doses: tuple[Dose, ...]
+    idents: tuple[str, ...]
+    row: CriterionRow
+    each: bool
+    branches: tuple[Branch, ...]
 
-
-def panels(scores: Iterable[ScoreRow], rows: Sequence[QualificationRow], spec: AuditSpec) -> tuple[list[Panel], int]:
-    """Return the dose-response panels to draw, those that a criterion rests on first, and how many there are in all."""
-    values: dict[tuple[str, str, str, str], dict[float, list[ScoreRow]]] = {}
-    for s in scores:
-        if s.stage == "qualify" and s.severity is not None and s.value is not None:
-            values.setdefault((s.component, s.quantity, s.extractor, s.perturbation), {}).setdefault(s.severity, []).append(s)
-    used = {(c.quantity, q) for p in spec.purposes.values() for c in p.criteria for q in c.qualified_by}
-    made = []
-    for r in rows:
-        by = values.get((r.component, r.quantity, r.extractor, r.perturbation), {})
-        doses = tuple(_dose(severity, by[severity]) for severity in sorted(by))
-        if len(doses) >= 2:
-            made.append(Panel(r, doses))
-    made.sort(key=lambda p: (
-        (f"{p.row.component}.{p.row.quantity}", p.row.perturbation) not in used, -abs(p.row.response or 0.0),
-        p.row.component, p.row.quantity, p.row.extractor, p.row.perturbation))  # fmt: skip
-    return made[:PANELS], len(made)
+    @property
+    def over(self) -> Span:
+        """The stretch of the number line that all branches share, with the threshold."""
+        ends = [end for b in self.branches for end in (b.value, b.low, b.high)]
+        return span([*ends, self.row.threshold_low, self.row.threshold_high], 0.1)
 
 
-def _dose(severity: float, rows: Sequence[ScoreRow]) -> Dose:
-    values = [r.value for r in rows if r.value is not None]
-    ends = [e for r in rows for e in (r.ci_low, r.ci_high) if e is not None] if len(values) == 1 else values
-    mean = sum(values) / len(values)
-    return Dose(severity, mean, min([*ends, mean]), max([*ends, mean]))
+def forests(purposes: Sequence[Case], scores: Sequence[ScoreRow], labels: Mapping[str, str]) -> list[Forest]:
+    """Return the criteria that have values by stratum, those that would be drawn alike together; labels: what strata are called.
+
+    Strata that must each meet the criterion come from its own rows; others from the scores of its quantity, and carry no status.
+    """
+    found: dict[tuple[object, ...], Forest] = {}
+    for case in purposes:
+        for whole in case.whole:
+            declared = next((c for c in case.purpose.criteria if c.id == whole.criterion), None)
+            mine = [s for s in scores if declared and _answers(s, declared, whole)]
+            parts = [r for r in case.criteria if r.criterion.startswith(f"{whole.criterion}[")]
+            branches = [_part(r, labels) for r in parts] or [_stratum(s, whole, labels) for s in mine if s.stratum]
+            if branches:
+                drawn = tuple([_stratum(s, whole, labels) for s in mine if not s.stratum][:1] + branches)
+                key = (whole.quantity, whole.extractor, whole.threshold, drawn)
+                idents = (*(found[key].idents if key in found else ()), case.ident(whole))
+                found[key] = Forest(idents, whole, bool(parts), drawn)
+    return list(found.values())
+
+
+def _answers(score: ScoreRow, criterion: Criterion, row: CriterionRow) -> bool:
+    """Return whether a score is of the quantity that a criterion judges, in any stratum."""
+    quantity = criterion.quantity + ("_gain" if criterion.gain_at_least is not None else "")
+    if f"{score.component}.{score.quantity}" != quantity or score.extractor != row.extractor or score.repeat is not None or score.region:
+        return False
+    if score.stage == "measure":
+        return not score.perturbation
+    mix = criterion.mix or (1.0, 0.0)
+    shares = (score.real_share, score.synthetic_share)
+    return score.stage == "evaluate" and score.tested_on == "real" and shares == tuple(mix)
+
+
+def _part(row: CriterionRow, labels: Mapping[str, str]) -> Branch:
+    name = row.criterion.partition("[")[2].rstrip("]")
+    return Branch(labels.get(name, name), row.value, row.ci_low, row.ci_high, row.n, row.unit, row.status, row.reason)
+
+
+def _stratum(score: ScoreRow, row: CriterionRow, labels: Mapping[str, str]) -> Branch:
+    value = score.value if score.judged_value is None else score.judged_value
+    images = score.n if score.judged_n is None else score.judged_n
+    n = score.n_patients if row.unit == "patient" else images
+    name = labels.get(score.stratum, score.stratum) or "all images"
+    return Branch(name, value, score.bound_low, score.bound_high, n, row.unit, "", score.reason)
+
+
+def claims(purposes: Sequence[Case]) -> list[tuple[str, str]]:
+    """Return the failure modes that criteria claim something about, with the criterion."""
+    return [(mode.value, case.ident(c)) for case in purposes for c in case.purpose.criteria for mode in c.failure_modes]
 
 
 def alike(cells: Sequence[CellRow]) -> list[tuple[CellRow, int]]:
@@ -279,8 +272,9 @@ def limitations(
     sets: Sequence[ImageSetRow], scores: Sequence[ScoreRow], qualifications: Sequence[QualificationRow], spec: AuditSpec, cells: Conserved
 ) -> list[tuple[str, list[str]]]:  # fmt: skip
     """Say what the method, the data and the numbers cannot show, from stored facts."""
-    modes = sorted({q.failure_mode for q in qualifications})
-    unplanted = [m.value.replace("_", " ") for m in FailureMode if m.value not in modes]
+    harmless = FailureMode.HARMLESS
+    modes = sorted({q.failure_mode for q in qualifications if q.failure_mode != harmless})
+    unplanted = [m.value.replace("_", " ") for m in FailureMode if m.value not in (*modes, harmless)]
     structural = [
         "A qualification holds for the extractor, resolution, preprocessing and n used here; it lapses when any of them changes.",
         f"Defects of {counted(len(modes), 'kind')} were planted; a quantity that notices them may be blind to others."
@@ -322,8 +316,9 @@ def limitations(
 
 def triggers(spec: AuditSpec) -> list[str]:
     """Return the changes that end a verdict."""
+    item = words(spec.generator.name).lower() if spec.generator else "item"
     return [
-        f"another generator, version, checkpoint or set of options than the {words(spec.generator.name).lower()} of section 3",
+        f"another generator, version, checkpoint or set of options than the {item} of section 3",
         "another feature extractor, another size, spacing or intensity window of the images",
         f"another number of synthetic images than {number(spec.samples)}, or images selected after generation",
         "another population, scanner, site or protocol than that of section 4",

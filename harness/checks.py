@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .components import Component, Extractor, Metric, Perturbation
-from .errors import HarnessError, InputError, Problem, SpecError, raise_if
+from .errors import HarnessError, InputError, Problem, raise_if
 from .host import Host, Offer
 from .quantities import Quantity
 from .spec import Criterion, DataSpec, Reference
@@ -52,7 +52,7 @@ class Part:
 class Parts:
     """Every component of an audit."""
 
-    generator: Part
+    generator: Part | None = None
     extractors: tuple[Part, ...] = ()
     metrics: tuple[Part, ...] = ()
     perturbations: tuple[Part, ...] = ()
@@ -62,7 +62,8 @@ class Parts:
 
     def all(self) -> Iterator[Part]:
         """Yield every part."""
-        yield self.generator
+        if self.generator is not None:
+            yield self.generator
         for group in (self.extractors, self.metrics, self.perturbations, self.tasks, self.importers, self.llm_checks):
             yield from group
 
@@ -106,20 +107,18 @@ def assemble(file: SpecFile, host: Host) -> Parts:
         built = (build(kind, reference, *place, index) for index, reference in placed)
         return tuple(part for part in built if part is not None)
 
-    generator = build("generator", spec.generator, "generator")
+    generator = build("generator", spec.generator, "generator") if spec.generator is not None else None
     tasks, ratings = spec.tasks, spec.ratings
     extractors = build_all("extractor", spec.extractors, "extractors")
     groups = {
         "extractors": extractors,
         "metrics": build_at("metric", list(_suite(file, host, extractors, problems)), "metrics"),
-        "perturbations": build_all("perturbation", spec.perturbations, "perturbations"),
+        "perturbations": build_at("perturbation", list(_planted(file, host)), "perturbations"),
         "tasks": build_all("task", tasks.components if tasks else (), "tasks", "components"),
         "importers": build_all("rating_importer", ratings.importers if ratings else (), "ratings", "importers"),
         "llm_checks": build_all("llm_check", ratings.llm_checks if ratings else (), "ratings", "llm_checks"),
     }
     raise_if(problems)
-    if generator is None:
-        raise SpecError("the generator cannot be built")
     parts = Parts(generator, **groups)
     problems.extend(_needs(file, parts))
     problems.extend(_doses(file, parts))
@@ -147,6 +146,17 @@ def _suite(file: SpecFile, host: Host, extractors: Sequence[Part], problems: lis
         for offer in host.suite(offered, gives):
             if offer.name not in named:
                 yield index, Reference.model_validate(offer.name)
+
+
+def _planted(file: SpecFile, host: Host) -> Iterator[tuple[int, Reference]]:
+    """Yield the perturbations with their place: those listed, then those of the preset that are not listed themselves."""
+    spec = file.spec
+    yield from enumerate(spec.perturbations)
+    if spec.battery.preset is not None:
+        named = {reference.name for reference in spec.perturbations}
+        for offer, options in host.preset(spec.battery.preset, _offered(spec.data)):
+            if offer.name not in named:
+                yield len(spec.perturbations), Reference(name=offer.name, options=dict(options))
 
 
 def listed_twice(name: str, where: str) -> Problem:
@@ -199,7 +209,8 @@ def _strata(file: SpecFile) -> Iterator[Problem]:
 
 
 def _offered(data: DataSpec) -> set[str]:
-    named = {"labels": data.labels, "masks": data.masks, "patients": data.patients, "concepts": data.concepts or None}
+    named = {"labels": data.labels, "masks": data.masks, "patients": data.patients, "concepts": data.concepts or None,
+             "groups": data.groups or None}  # fmt: skip
     return {name for name, value in named.items() if value is not None}
 
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shutil
 import sys
 import traceback
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from . import __version__, specfile
 from .checks import Parts, assemble
-from .components import KINDS, Gives, Metric, Perturbation
+from .components import KINDS, Gives, Modality
 from .errors import HarnessError, Problem, SpecError
-from .host import Host, Offer
+from .host import Host
 from .neighbours import MEMORY
-from .plan import STAGES
 from .progress import Live
 from .quantities import Rating
-from .records import CellRow, CriterionRow, ImageSetRow, VerdictRow
+from .records import CellRow, CriterionRow, QualificationRow, VerdictRow
 from .run import Audit, Settings, exit_code
 from .store import Store
 from .table import Table
@@ -104,21 +102,11 @@ def plan(
     cache: CacheOption = None,
     lock: Annotated[bool, typer.Option("--lock", help="Write the plan's digest to the ledger now.")] = False,
 ) -> None:
-    """Print the cells of the audit, what they will cost roughly, and what cannot be computed; run nothing."""
+    """Print the cells of the audit and their rough cost, the battery, how many images it needs, what cannot work; run nothing."""
     attempt = _attempt(model, store, cache)
-    drawn = attempt.draw()
-    done = attempt.store.done(attempt.id)
-    print(f"audit      {attempt.id}\nplan       {attempt.plan_sha256}")
-    print(f"generator  {attempt.parts.generator.name}, {attempt.file.spec.samples} images\n")
-    print(f"{'stage':<10}{'cells':>6}{'done':>6}{'to do, about':>15}")
-    for stage in STAGES:
-        cells = drawn.of_stage(stage)
-        left = sum(cell.seconds for cell in cells if cell.key not in done)
-        print(f"{stage:<10}{len(cells):>6}{sum(c.key in done for c in cells):>6}{left:>13.0f} s")
-    total = sum(cell.seconds for cell in drawn.cells.values() if cell.key not in done)
-    print(f"{'':<10}{len(drawn.cells):>6}{len(done & set(drawn.cells)):>6}{total:>13.0f} s of one core\n")
-    for text in _will_be_missing(attempt):
-        print(text)
+    from .planning import lines
+
+    print("\n".join(lines(attempt)))
     if lock:
         attempt.lock()
         print("the plan is locked")
@@ -192,6 +180,65 @@ def metrics(
 
 
 @app.command()
+def qualify(
+    where: Annotated[Path, typer.Argument(metavar="MODEL_OR_DATA", help="A model.yaml, whose generator is left out, or real images.")],
+    preset: Annotated[Modality | None, typer.Option("--preset", help="Plant what belongs to this modality.")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="Time of one core: 90s, 10m, 2h.")] = None,
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="As for `harness metrics`; default: the suite.")] = None,
+    extractor: Annotated[list[str] | None, typer.Option("--extractor", help="Likewise; default: pixels and random_conv.")] = None,
+    task: Annotated[list[str] | None, typer.Option("--task", help="A downstream task, likewise; default: none.")] = None,
+    perturbation: Annotated[list[str] | None, typer.Option("--perturbation", help="A perturbation, likewise, beside the preset's.")] = None,
+    data: Annotated[str, typer.Option("--data", help="How files become images, as for `harness metrics`.")] = "{}",
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    store: StoreOption = None,
+    cache: CacheOption = None,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Local worker processes of one thread each.")] = 2,
+    device: Annotated[str, typer.Option(help="Where components that use torch compute: cpu or cuda.")] = "cpu",
+    memory: MemoryOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Find out which metrics notice which defects on your real images, before there is a generator; no verdict."""
+    from . import qualifying, quick
+
+    parsed = {
+        name: quick.references(texts or (), specfile.flow, f"--{name.removesuffix('s')}")
+        for name, texts in (("metrics", metric), ("extractors", extractor), ("tasks", task), ("perturbations", perturbation))
+    }
+    size = {name: value for name, value in (("preset", preset), ("budget", budget)) if value is not None}
+    options = quick.data_options(data, specfile.flow, "--data")
+    file = qualifying.file_of(where, qualifying.Asked(**parsed, data=options, battery=size, seed=seed))
+    out = file.base / "out" if where.is_file() else Path("out")
+    with Live(quiet) as live:
+        live.update("reading", str(where), 0, 1, None)
+        attempt = _begun(file, store or out / "results.duckdb", cache, workers=workers, device=device, memory=memory)
+        attempt.progress = live
+        pdf = _render(attempt.store, attempt.run(), attempt.dossier)
+    rows = attempt.store.current(QualificationRow, attempt.id)
+    _print(qualifying.summary(rows), Form.table)
+    print(f"dossier  {pdf}\nresults  {attempt.store.path}")
+    raise typer.Exit(0 if any(row.outcome for row in rows) else 3)
+
+
+@app.command()
+def compare(
+    audits: Annotated[
+        list[str], typer.Argument(metavar="AUDIT AUDIT...", help="Ids, ends of ids, or one name for all audits that bear it.")
+    ],
+    store: Annotated[list[Path] | None, typer.Option("--store", help="Results file; may be given again.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="PDF to write.")] = None,
+    form: Annotated[Form, typer.Option("--format", help="How to print; csv: a row a pair, json: everything.")] = Form.table,
+) -> None:
+    """Put finished audits of one plan side by side: paired differences, ranks where intervals separate."""
+    from . import compare as beside
+
+    shown = beside.read(audits, store or [Path("results.duckdb")])
+    width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 0
+    sys.stdout.write(beside.as_text(shown, form.value, width))
+    if out is not None:
+        print(beside.render(shown, out), file=sys.stderr)
+
+
+@app.command()
 def fetch(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Entries of the manifest; without any, it is listed.")
@@ -218,14 +265,10 @@ def plugins(context: typer.Context) -> None:
     """List the installed components: kind, name, version, distribution, needs, options."""
     if context.invoked_subcommand is not None:
         return
+    from .listing import installed
+
     host = Host.discover()
-    rows = [
-        ("kind", "name", "version", "distribution", "needs", "options"),
-        *(_listed(o) for kind in KINDS for o in host.of_kind(kind)),
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        print("  ".join([*(text.ljust(width) for text, width in zip(row[:5], widths, strict=True)), row[5]]).rstrip())
+    print("\n".join(installed(host)))
     if host.refused:
         print("\nnot usable:", file=sys.stderr)
         for refusal in host.refused:
@@ -240,22 +283,9 @@ def show(
     """Explain one component: what it computes, what it promises, its options."""
     if kind not in KINDS:
         raise SpecError(Problem(f"there is no kind {kind!r}", "", f"kinds: {', '.join(KINDS)}"))
-    offer = Host.discover().find(kind, name)
-    component = offer.component
-    print(f"{kind} {name} {offer.version}, from {offer.distribution}\n\n{_text(component.__doc__)}\n")
-    print(f"needs     {', '.join(sorted(component.needs)) or 'nothing but the images'}")
-    for quantity in offer.promises:
-        limits = f"{'' if quantity.low is None else quantity.low:g}..{'' if quantity.high is None else quantity.high:g}" if (
-            quantity.low is not None and quantity.high is not None) else ""  # fmt: skip
-        print(f"promises  {name}.{quantity.name}, unit {quantity.unit}, {quantity.better} is better {limits}".rstrip())
-    if issubclass(component, Metric):
-        print(f"sees      {', '.join(sorted(component.sees)) or 'nothing declared'}")
-        print(f"blind to  {', '.join(sorted(component.blind_to)) or 'nothing declared'}")
-    if issubclass(component, Perturbation):
-        print(f"plants    {component.failure_mode}; severity 1 is: {component.full_severity}")
-    for option, info in component.model_fields.items():
-        default = "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)!r}"
-        print(f"option    {option}: {_type(info.annotation)}, {default}" + (f": {info.description}" if info.description else ""))
+    from .listing import explained
+
+    print("\n".join(explained(Host.discover().find(kind, name))))
 
 
 @app.command()
@@ -317,11 +347,14 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _attempt(model: Path, store: Path | None, cache: Path | None, *, workers: int = 0, device: str = "cpu",
-             retry_failed: bool = False, memory: int | None = None) -> Audit:  # fmt: skip
+def _attempt(model: Path, store: Path | None, cache: Path | None, **settings: Any) -> Audit:
     file = specfile.read(model)
+    return _begun(file, store or file.base / "out" / "results.duckdb", cache, **settings)
+
+
+def _begun(file: specfile.SpecFile, results: Path, cache: Path | None, *, workers: int = 0, device: str = "cpu",
+           retry_failed: bool = False, memory: int | None = None) -> Audit:  # fmt: skip
     parts: Parts = assemble(file, Host.discover())
-    results = store or file.base / "out" / "results.duckdb"
     results.parent.mkdir(parents=True, exist_ok=True)
     return Audit(file, parts, Settings(results, cache or results.parent / "cache", workers, device, retry_failed, megabytes(memory)))
 
@@ -352,40 +385,6 @@ def _audit_id(store: Store, wanted: str) -> str:
         return named[0]
     hint = f"which of: {', '.join(named)}" if named else f"known: {', '.join(known) or 'none'}"
     raise HarnessError(Problem(f"no audit {wanted!r}" if not named else f"{wanted!r} names several audits", str(store.path), hint))
-
-
-def _will_be_missing(attempt: Audit) -> list[str]:
-    """Say what the plan already shows to be impossible."""
-    spec, out = attempt.file.spec, []
-    n = next((row.n for row in attempt.store.rows(ImageSetRow, attempt.id) if row.role == "train"), None)
-    for real, synthetic in spec.tasks.mixes if spec.tasks else ():
-        if real > 1:
-            out.append(f"mix ({real:g}, {synthetic:g}): a real share above 1 needs more real images than there are")
-        elif n is not None and spec.data.validation is not None and round(synthetic * n) > spec.samples:
-            out.append(f"mix ({real:g}, {synthetic:g}): needs {round(synthetic * n)} synthetic images, {spec.samples} are asked for")
-    tested = {p.component.failure_mode for p in attempt.parts.perturbations if isinstance(p.component, Perturbation)}
-    for purpose, declared in spec.purposes.items():
-        for criterion in declared.criteria:
-            untested = sorted(set(criterion.failure_modes) - tested)
-            is_metric = any(p.name == criterion.quantity.split(".")[0] for p in attempt.parts.metrics)
-            if is_metric and untested:
-                out.append(f"{purpose} {criterion.id}: no perturbation plants {', '.join(untested)}; the criterion cannot be met")
-            if is_metric and not criterion.failure_modes and not criterion.qualified_by:
-                out.append(f"{purpose} {criterion.id}: names no failure mode, so nothing can qualify its metric")
-    return out
-
-
-def _listed(offer: Offer) -> tuple[str, ...]:
-    options = ", ".join(offer.component.model_fields)
-    return offer.kind, offer.name, offer.version, offer.distribution, ", ".join(sorted(offer.component.needs)), options
-
-
-def _text(doc: str | None) -> str:
-    return inspect.cleandoc(doc or "no description")
-
-
-def _type(annotation: object) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "").replace("pathlib.", "")
 
 
 if __name__ == "__main__":

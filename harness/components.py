@@ -18,10 +18,14 @@ from .images import Comparison, ImageSet, Request
 from .quantities import Quantity, Rating, Scale
 
 Gives = Literal["embedding", "spatial", "logits", "distances"]
+Modality = Literal["ultrasound", "mri", "xray", "mammography", "microscopy"]
 
 
 class FailureMode(StrEnum):
-    """What can be wrong with synthetic images; `sees` and `blind_to` of a metric name these, qualification tests the claim."""
+    """What can be wrong with synthetic images; `sees` and `blind_to` of a metric name these, qualification tests the claim.
+
+    HARMLESS is no failure: a perturbation of this mode is a negative control, to which a metric should not respond.
+    """
 
     NOISE = "noise"
     BLUR = "blur"
@@ -34,6 +38,7 @@ class FailureMode(StrEnum):
     LABEL_NOISE = "label_noise"
     MASK_MISALIGNMENT = "mask_misalignment"
     ARTEFACT = "artefact"
+    HARMLESS = "harmless"
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Context:
 
 
 class Component(BaseModel):
-    """A named, versioned piece of an audit. `needs` out of masks, labels, concepts, patients, sources, features."""
+    """A named, versioned piece of an audit. `needs` out of masks, labels, concepts, patients, groups, sources, features."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
     name: ClassVar[str]
@@ -122,12 +127,14 @@ class Perturbation(Component):
     """Plants one known defect in real images.
 
     full_severity: what severity 1 means, in the field's units. doses: severities above 0 that qualification plants when the
-    user names none; dose_of_concern: the one that must be noticed, because why.
+    user names none; dose_of_concern: the one that must be noticed, because why. presets: by modality, the options with which the
+    perturbation belongs to that preset of the battery (`battery: {preset: mri}`); a modality that is not named leaves it out.
     """
 
     kind = "perturbation"
     failure_mode: ClassVar[FailureMode]
     full_severity: ClassVar[str]
+    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = {}
     doses: tuple[float, ...] = (0.25, 0.5, 1.0)
     dose_of_concern: float = 0.5
     because: str = ""
@@ -189,8 +196,12 @@ class Task(Component):
     regions: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def evaluate(self, training: ImageSet, validation: ImageSet, test: ImageSet, context: Context) -> Mapping[str, np.ndarray | float]:
-        """Train on `training`, stop by `validation`, score on `test`, whose labels are used only to score.
+    def fit(self, training: ImageSet, validation: ImageSet, context: Context) -> None:
+        """Train on `training`, stop by `validation`, and leave what was learned in `context.workdir`."""
+
+    @abstractmethod
+    def score(self, test: ImageSet, context: Context) -> Mapping[str, np.ndarray | float]:
+        """Test what `fit` left in `context.fitted` on `test`, whose labels and masks are used only to score.
 
         Return per quantity a (N,) or (N, K) masked array, one value per test case (and region), or one number.
         """

@@ -32,6 +32,7 @@ from .records import (
     QualificationRow,
     RatingRow,
     ReliabilityRow,
+    ResponseRow,
     ScoreRow,
     VerdictRow,
 )
@@ -102,6 +103,7 @@ class Content:
     standouts: tuple[Standout, ...] = ()
     judge_calls: tuple[JudgeCallRow, ...] = ()
     qualifications: tuple[QualificationRow, ...] = ()
+    responses: tuple[ResponseRow, ...] = ()
     criteria: tuple[CriterionRow, ...] = ()
     verdicts: tuple[VerdictRow, ...] = ()
     findings: tuple[FindingRow, ...] = ()
@@ -136,7 +138,8 @@ def collect(store: Rows, audit_id: str) -> Content:
         scores=tuple(store.current(ScoreRow, audit_id)), reliability=tuple(store.current(ReliabilityRow, audit_id)),
         ratings=count_ratings(store.current(RatingRow, audit_id)),
         standouts=count_standouts(store.current(ImageScoreRow, audit_id)), judge_calls=tuple(store.current(JudgeCallRow, audit_id)),
-        qualifications=tuple(store.current(QualificationRow, audit_id)), criteria=tuple(store.current(CriterionRow, audit_id)),
+        qualifications=tuple(store.current(QualificationRow, audit_id)),
+        responses=tuple(store.current(ResponseRow, audit_id)), criteria=tuple(store.current(CriterionRow, audit_id)),
         verdicts=tuple(store.current(VerdictRow, audit_id)), findings=tuple(store.current(FindingRow, audit_id)),
         ledger=tuple(store.rows(LedgerRow, audit_id)), pictures=tuple(store.current(PictureRow, audit_id)),
     )  # fmt: skip
@@ -198,11 +201,12 @@ def attachments(content: Content) -> dict[str, Attached]:
     What differs between two runs that measured the same (times, attempts, memory) is kept apart in run.json, so that the digest
     of results.json is that of the results.
     """
-    tables = {name: [_body(row) for row in rows] for name, rows in _lists(content).items() if name != "scores"}
+    tables = {name: [_body(row) for row in rows] for name, rows in _lists(content).items() if name not in ("scores", "responses")}
     run = {name: tables.pop(name) for name in ("outcomes", "ledger")} | {"cells": tables["cells"]}
     tables |= {name: [_without(row, RUN_ONLY) for row in tables[name]] for name in ("cells", "planned_cells", "judge_calls")}
     tables["scores"] = [_body(s) for s in content.scores if not _replicate(s)]
     tables["replicates"] = _replicates(content.scores)
+    tables["responses"] = _responses(content.responses)
     audit = _body(content.audit)
     head = {k: v for k, v in audit.items() if k in ("name", "seed", "supersedes") or k.endswith("_sha256")}
     head |= {"audit_id": content.audit_id}
@@ -241,6 +245,19 @@ def _replicates(scores: Iterable[ScoreRow]) -> list[dict[str, Any]]:
     for score in filter(_replicate, scores):
         groups[tuple(getattr(score, name) for name in names)].append(score.value)
     return [dict(zip(names, key, strict=True)) | {"values": values} for key, values in groups.items()]
+
+
+def _responses(rows: Iterable[ResponseRow]) -> list[dict[str, Any]]:
+    """Return the responses of the battery, one entry per quantity and defect, with a list for what differs between severities."""
+    lists = ("severity", "replicates", "mean", "low", "high", "response", "detected")
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        body = _body(row)
+        shared = _without(body, frozenset(lists))
+        entry = groups.setdefault(tuple(shared.values()), shared | {name: [] for name in lists})
+        for name in lists:
+            entry[name].append(body[name])
+    return list(groups.values())
 
 
 def _plain(row: Record | RatingCount | Standout) -> TypeGuard[Record]:

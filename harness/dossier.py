@@ -7,8 +7,9 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from functools import cache
 from html import unescape
 from importlib.resources import as_file, files
@@ -19,10 +20,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from . import chapters, figures, measurements, wording
+from . import batteries, chapters, curves, figures, literature, measurements, wording
 from .content import Attached, Content, RatingCount, Rows, attachments, collect, document_digest, ordered, sha256
 from .errors import HarnessError, Problem
 from .records import PictureRow
+from .spec import AuditSpec
 
 try:
     import weasyprint
@@ -41,7 +43,7 @@ __all__ = ["Content", "RatingCount", "collect", "html", "render", "render_audit"
 
 TEMPLATES = "harness.report_templates"
 FACE = "IBMPlexSans-Regular.woff2"
-DRAWINGS = ("mark", "whisker", "scale", "dose_response", "heat_legend")
+DRAWINGS = ("mark", "whisker", "scale", "dose_response", "overview", "line_key", "column_head", "heat_styles", "heat_legend")
 BLOCKS = "p|li|td|th|caption|h[1-6]|div|tr|dt|dd|figcaption|br|section|ul"
 
 # PDF/UA-1 needs its mark in the XMP, and PDF/A needs every XMP schema that it does not know described (ISO 19005-3, 6.6.2.3).
@@ -68,8 +70,16 @@ def render(content: Content, out: Path) -> Path:
     """Write the dossier; the same content gives the same bytes."""
     content = ordered(content)
     attached = attachments(content)
-    issued = content.issued.replace(microsecond=0)
-    document = _laid_out(_page(content, attached))
+    return write_pdf(_page(content, attached), attached, content.issued, out)
+
+
+def write_pdf(page: str, attached: Mapping[str, Attached], moment: datetime, out: Path) -> Path:
+    """Lay out a page that `draw` made and write it with its attachments; the same input gives the same bytes.
+
+    moment: that of the results, which the attachments carry; never the time of rendering.
+    """
+    issued = moment.replace(microsecond=0)
+    document = _laid_out(page)
     plain = document.metadata.generate_rdf_metadata
 
     def with_ua(*args: Any, **kwargs: Any) -> bytes:
@@ -84,7 +94,7 @@ def render(content: Content, out: Path) -> Path:
         document.write_pdf(
             buffer,
             pdf_variant="pdf/a-3a",
-            pdf_identifier=bytes.fromhex(document_digest(attached))[:16],
+            pdf_identifier=bytes.fromhex(document_digest(dict(attached)))[:16],
             # Without these moments the attachments would carry the time of rendering.
             attachments=[
                 weasyprint.Attachment(
@@ -125,15 +135,23 @@ def html(content: Content) -> str:
 
 
 def _page(content: Content, attached: dict[str, Attached]) -> str:
+    return draw("dossier.html.j2", _context(content, attached), content.spec, _quoted(content))
+
+
+def draw(template: str, context: Mapping[str, Any], spec: AuditSpec, quoted: Iterable[str]) -> str:
+    """Return the page of a template, which gets what every page shares besides `context`; refuse words that it must not use.
+
+    spec: the plan whose words may stand on the page. quoted: what is repeated word for word and may say anything.
+    """
     refused = [
         Problem(f"the dossier must not say {said}", where, "reword it in model.yaml: say what is measured")
-        for where, text in chapters.user_texts(content.spec)
+        for where, text in chapters.user_texts(spec)
         for said in wording.check(text)
     ]
     if refused:
         raise HarnessError(*refused)
-    page = _environment().get_template("dossier.html.j2").render(_context(content, attached))
-    said = wording.check(visible(page, _quoted(content)))
+    page = _environment().get_template(template).render(_shared() | dict(context))
+    said = wording.check(visible(page, quoted))
     if said:
         fix = "this sentence is not from model.yaml: tell the author of the component or of the harness"
         raise HarnessError(*[Problem(f"the dossier must not say {line}", fix=fix) for line in said])
@@ -169,20 +187,27 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
     for picture in content.pictures:
         pictures[picture.gallery].append(picture)
     measured = [s for s in content.scores if s.stage == "measure" and not s.perturbation]
-    panels, in_all = chapters.panels(content.scores, content.qualifications, spec)
+    battery = batteries.Battery(content.qualifications, content.responses, content.components)
+    panels, in_all = curves.panels(battery, spec)
+    charts = curves.overviews(battery)
     return {
         "c": content,
         "spec": spec,
         "cases": cases,
         "ch": chapters,
-        "w": wording,
         "pictures": pictures,
         "conserved": conserved,
         "panels": panels,
         "panels_in_all": in_all,
-        "maps": chapters.heat_maps(content.qualifications),
-        "alarms": chapters.false_alarms(content.qualifications),
-        "eligibility": chapters.eligibility(content.qualifications, cases),
+        "maps": batteries.heat_maps(battery),
+        "alarms": batteries.false_alarms(battery, content.scores),
+        "eligibility": batteries.eligibility(battery, chapters.claims(cases)),
+        "untested": batteries.untested(battery),
+        "overviews": charts,
+        "looks": curves.legend(charts),
+        "families": batteries.FAMILY_NAMES,
+        "literature": literature.compare(battery),
+        "forests": chapters.forests(cases, content.scores, _strata_names(content)),
         "locked": chapters.locked(content.ledger, content.audit.plan_sha256),
         "limits": chapters.limitations(content.image_sets, content.scores, content.qualifications, spec, conserved[-1]),
         "measured": measured,
@@ -196,11 +221,18 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
         "document": document_digest(attached),
         "attempts": max([row.attempt for row in content.ledger], default=0),
         "renderer": _renderer(),
+    }
+
+
+def _shared() -> dict[str, Any]:
+    """Return what the templates of every document use: words, numbers, drawings."""
+    return {
+        "w": wording,
         "number": _Numbers(),
         "pretty": _as_text,
         "data_uri": _data_uri,
         "figure": {name: _drawing(getattr(figures, name)) for name in DRAWINGS},
-        "heat": figures.heat,
+        "heat": figures.heat_class,
         "span": figures.span,
     }
 
@@ -208,6 +240,11 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
 def _label_names(content: Content) -> list[str]:
     """Return the names of the classes in the order of their numbers."""
     return next((list(s.preprocessing.get("label_names") or ()) for s in content.image_sets if s.role == "train"), [])
+
+
+def _strata_names(content: Content) -> dict[str, str]:
+    """Return what the strata by label are called."""
+    return {f"label={k}": f"label={name}" for k, name in enumerate(_label_names(content))}
 
 
 def _renderer() -> str:

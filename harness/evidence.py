@@ -1,4 +1,4 @@
-"""What criteria rest on: the value that a criterion judges, planted defects that qualify it, signs of memorisation."""
+"""What criteria rest on: the value that a criterion judges, and the planted defects that let its quantity speak."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from .components import FailureMode
 from .quantities import Family, Quantity
 from .records import EvidenceKind, FindingRow, QualificationRow, ReliabilityRow, ScoreRow
-from .spec import Criterion, Purpose
-from .statistics.intervals import binomial_interval
+from .spec import Criterion
 from .verdicts import Band, Decision
 
 
@@ -54,7 +54,19 @@ class Evidence:
     def claimed_modes(self, criterion: Criterion) -> set[str]:
         """Return the failure modes that a criterion names, itself or by the perturbations that must qualify it."""
         planted = {self.failure_modes[p] for p in criterion.qualified_by if p in self.failure_modes}
-        return planted | {str(mode) for mode in criterion.failure_modes}
+        return (planted | {str(mode) for mode in criterion.failure_modes}) - {FailureMode.HARMLESS}
+
+    def tested(self, criterion: Criterion, extractor: str) -> list[QualificationRow]:
+        """Return what became of a criterion's quantity under planted defects; harmless changes are none."""
+        return [
+            q for q in self.qualifications
+            if (f"{q.component}.{q.quantity}", q.extractor) == (criterion.quantity, extractor) and q.failure_mode != FailureMode.HARMLESS
+        ]  # fmt: skip
+
+    @property
+    def stratified(self) -> bool:
+        """Whether the images have labels or groups, so that something was measured, or could not be, within one of them."""
+        return any(row.stage == "measure" and "=" in row.stratum for row in self.scores)
 
 
 @dataclass(frozen=True)
@@ -162,102 +174,85 @@ def _missing(row: ScoreRow | ReliabilityRow, complete: bool) -> str:
     return "" if complete else f"no interval: {why or 'the value has no one-sided bounds'}"
 
 
-def unqualified(criterion: Criterion, extractor: str, evidence: Evidence, guarded: Collection[str]) -> str:
+def unqualified(criterion: Criterion, part: Judged, evidence: Evidence, guarded: Collection[str]) -> str:
     """Return why a quantity may not speak for a criterion's failure modes, or nothing. guarded: modes that met guards cover.
 
-    Each perturbation that the criterion names must qualify the quantity, and each failure mode needs one that does. A paired
-    gain on real test images that is itself the claim is direct: it is asked for planted defects only where it names them. The
-    level of a task on real test images that claims to see no defect is no such claim either; no battery tests it.
+    Each perturbation that the criterion names must qualify the quantity, and each failure mode needs one that does, at no more
+    images than are judged. A task result on real test images that names no defect is direct, a paired gain as well as a level;
+    one that names a defect is tested like a metric, for it claims to see it.
     """
-    quantity, kind = criterion.quantity, evidence.kind(criterion)
-    direct = kind == "E2" and criterion.gain_at_least is not None and not criterion.qualified_by
-    if kind in ("E3", "E4") or direct or evidence.absolute(criterion):
+    kind = evidence.kind(criterion)
+    if kind in ("E3", "E4") or (kind == "E2" and not criterion.qualified_by and not criterion.failure_modes):
         return ""
     claimed = evidence.claimed_modes(criterion)
     if not criterion.qualified_by and not claimed:
-        return f"{quantity} names no failure mode that was tested"
-    tested = [q for q in evidence.qualifications if (f"{q.component}.{q.quantity}", q.extractor) == (quantity, extractor)]
+        return f"{criterion.quantity} names no failure mode that was tested"
+    tested = evidence.tested(criterion, part.extractor)
+    return (
+        _doubtful(criterion, claimed, evidence)
+        or _tainted(criterion, claimed, tested, guarded)
+        or _untested(criterion, part, tested, evidence)
+    )
+
+
+def _doubtful(criterion: Criterion, claimed: Collection[str], evidence: Evidence) -> str:
+    """Rule R6: what the literature advises against may be admitted by its own qualification, for one failure mode."""
+    promise = evidence.quantities.get(criterion.quantity)
+    if promise is None or not promise.doubtful or len(claimed) < 2:
+        return ""
+    modes = ", ".join(map(spaced, sorted(claimed)))
+    return f"{criterion.quantity} may speak for one failure mode, not for {modes} (R6): {promise.doubtful.rstrip('.')}"
+
+
+def _tainted(criterion: Criterion, claimed: Collection[str], tested: Sequence[QualificationRow], guarded: Collection[str]) -> str:
     for row in tested:
-        moved = f"{quantity} moved the wrong way under {row.perturbation}"
+        moved = f"{criterion.quantity} moved the wrong way under {row.perturbation}"
         if row.outcome == "reversed" and row.failure_mode in claimed:
-            return f"{moved}, a defect of the claimed failure mode {_spaced(row.failure_mode)}"
+            return f"{moved}, a defect of the claimed failure mode {spaced(row.failure_mode)}"
         if row.outcome == "reversed" and row.failure_mode not in guarded:
-            return f"{moved}, and no met guard covers {_spaced(row.failure_mode)}"
-    for perturbation in criterion.qualified_by:
-        problems = [_unusable(criterion, q) for q in tested if q.perturbation == perturbation]
-        if not problems or any(problems):
-            return next((p for p in problems if p), f"{quantity} was not tested against {perturbation}")
-    for mode in criterion.failure_modes:
-        problems = [_unusable(criterion, q) for q in tested if q.failure_mode == mode]
-        if all(problems):
-            return problems[0] if problems else f"{quantity} was not tested against the failure mode {_spaced(mode)}"
+            return f"{moved}, and no met guard covers {spaced(row.failure_mode)}"
     return ""
 
 
-def _unusable(criterion: Criterion, row: QualificationRow) -> str:
+def _untested(criterion: Criterion, part: Judged, tested: Sequence[QualificationRow], evidence: Evidence) -> str:
+    quantity = criterion.quantity
+    for perturbation in criterion.qualified_by:
+        if evidence.failure_modes.get(perturbation) == FailureMode.HARMLESS:
+            return f"{perturbation} is a harmless change, which qualifies nothing"
+        problems = [_unusable(criterion, part, q) for q in tested if q.perturbation == perturbation]
+        if not problems or any(problems):
+            return next((p for p in problems if p), f"{quantity} was not tested against {perturbation}")
+    for mode in criterion.failure_modes:
+        problems = [_unusable(criterion, part, q) for q in tested if q.failure_mode == mode]
+        if all(problems):
+            return problems[0] if problems else f"{quantity} was not tested against the failure mode {spaced(mode)}"
+    return ""
+
+
+def _unusable(criterion: Criterion, part: Judged, row: QualificationRow) -> str:
+    """Return why one planted defect does not let the quantity speak; power at n images says nothing of fewer."""
+    problem = unnoticed(criterion, row)
+    if problem or row.n is None or (part.images is not None and part.images >= row.n):
+        return problem
+    judged_at = "an unknown number" if part.images is None else f"{part.images}"
+    return (
+        f"{criterion.quantity} is qualified against {row.perturbation} at {row.n} images and judged at {judged_at}, "
+        "where its power is not known: battery.n sets how many images a replicate has"
+    )
+
+
+def unnoticed(criterion: Criterion, row: QualificationRow) -> str:
+    """Return why a quantity is not shown to notice one planted defect, whatever the number of images, or nothing."""
     if row.outcome == "qualified" or (row.outcome == "conditional" and criterion.guards):
         return ""
     if row.outcome == "conditional":
-        return f"{criterion.quantity} is qualified against {row.perturbation} only with a guard, and none is named"
+        by = "" if row.harmless_response is None else f" by {row.harmless_response:.2g} null SD"
+        moved = f", for the harmless change {row.harmless} moves it{by}" if row.harmless else ""
+        return f"{criterion.quantity} is qualified against {row.perturbation} only with a guard{moved}; none is named"
     reason = f" ({row.reason.rstrip('.')})" if row.reason else ""
     return f"{criterion.quantity} is not qualified against {row.perturbation}{reason}"
 
 
-def _spaced(mode: str) -> str:
+def spaced(mode: str) -> str:
+    """Return a failure mode in words."""
     return mode.replace("_", " ")
-
-
-def memorisation_evaluated(evidence: Evidence) -> bool:
-    """Return whether rule R5 had both a memorisation quantity and a distance to look at."""
-    measured = {f"{r.component}.{r.quantity}" for r in evidence.scores if r.stage == "measure" and r.status == "ok"}
-    families = {evidence.quantities[name].family for name in measured if name in evidence.quantities}
-    return {"memorisation", "distance"} <= families
-
-
-def memorisation_signature(purposes: Mapping[str, Purpose], evidence: Evidence) -> str:
-    """Rule R5: return a sentence if copies show while a distance is better than on real against real, else nothing.
-
-    A memorisation quantity shows copies where it fails a criterion of any purpose, or where its bound lies outside the range
-    of real against real; whether it was qualified does not matter, for bad news needs fewer preconditions than good news.
-    """
-    copied = [text for name, purpose in purposes.items() for c in purpose.criteria if (text := _fails(name, c, evidence))]
-    closer = []
-    for row in evidence.scores:
-        promise = evidence.quantities.get(f"{row.component}.{row.quantity}")
-        if promise is None or row.stage != "measure" or row.stratum or row.perturbation or row.status != "ok":
-            continue
-        where = f"{row.component}.{row.quantity}{f' ({row.extractor})' if row.extractor else ''}"
-        value = row.value_at_floor_n if row.judged_value is None else row.judged_value
-        if promise.family == "memorisation":
-            rises = promise.better == "lower"
-            bound = row.bound_low if rises else row.bound_high
-            if _beyond(value if bound is None else bound, _floor_edge(row, promise, rises), rises):
-                copied.append(f"{where} is worse than on real against real")
-        elif promise.family == "distance" and _beyond(value, row.floor, promise.better == "higher"):
-            closer.append(f"{where} is better than on real against real")
-    return f"Signature of memorisation: {'; '.join(copied)}; while {'; '.join(closer)}." if copied and closer else ""
-
-
-def _floor_edge(row: ScoreRow, promise: Quantity, upper: bool) -> float | None:
-    """Return where real against real ends; splits that agree say little of the share among other images."""
-    edge = row.floor_high if upper else row.floor_low
-    if not promise.proportion or edge is None or row.floor is None or not row.n_floor:
-        return edge
-    exact = binomial_interval(round(row.floor * row.n_floor), row.n_floor)
-    return max(edge, exact.high) if upper else min(edge, exact.low)
-
-
-def _fails(purpose: str, criterion: Criterion, evidence: Evidence) -> str:
-    promise, band = evidence.quantities.get(criterion.quantity), Band.of(criterion)
-    if promise is None or promise.family != "memorisation":
-        return ""
-    worse_side = Band(band.low, None) if promise.better == "higher" else Band(None, band.high)
-    for found in judged(criterion, evidence):
-        decision, sentence = found.decide(worse_side)
-        if decision == "not_met":
-            return f"{criterion.quantity} does not meet {purpose} {criterion.id} ({sentence})"
-    return ""
-
-
-def _beyond(value: float | None, limit: float | None, upwards: bool) -> bool:
-    return value is not None and limit is not None and (value > limit if upwards else value < limit)

@@ -16,6 +16,13 @@ TINT = "#e7efec"
 RULE = "#c9d1da"
 FACE = 'font-family="IBM Plex Sans"'
 HEAT_LIMIT = 4.0
+HEAT_STEPS = 20
+FOLDED_TICKS = (-10000.0, -1000.0, -100.0, -30.0, -10.0, -3.0, 0.0, 3.0, 10.0, 30.0, 100.0, 1000.0, 10000.0)
+LINES = {
+    "distance": ("disc", "#12304f"), "coverage": ("square", "#0b6e5b"), "diversity": ("triangle", "#b9770e"),
+    "memorisation": ("diamond", "#a3142f"), "artefact": ("plus", "#7a5195"), "other": ("ex", "#6b7684"),
+    "downstream": ("ring", "#15202e"),
+}  # fmt: skip
 
 _DISC = '<circle cx="5" cy="5" r="4.6" fill="{c}"/>'
 _RING = '<circle cx="5" cy="5" r="4.1" fill="none" stroke="{c}" stroke-width="1"/>'
@@ -139,37 +146,162 @@ class Dose:
     high: float
 
 
-def dose_response(doses: Sequence[Dose], band: tuple[float, float] | None, concern: float | None, tone: str, title: str) -> str:
-    """Draw a quantity against severity: range bars, mean line, the null band shaded and the dose of concern dashed."""
-    width, height, left, bottom = 400.0, 230.0, 62.0, 194.0
-    over = span([v for d in doses for v in (d.low, d.high)] + list(band or ()), 0.08)
-    top_severity = max([d.severity for d in doses] + [concern or 0.0]) or 1.0
-    x = {d.severity: left + 12 + (width - left - 26) * d.severity / top_severity for d in doses}
+@dataclass(frozen=True)
+class _Plot:
+    """The area of a chart of values against severity. folded: the axis of values is asinh, so that 2 and 200 can both be read."""
 
-    def y(value: float) -> float:
-        return bottom - over.at(value, bottom - 8)
+    over: Span
+    top: float
+    folded: bool
+    width: float
+    bottom: float
+    inset: float
+    left: float = 62.0
 
+    def x(self, severity: float) -> float:
+        return self.left + self.inset + (self.width - self.left - 2 * self.inset) * severity / self.top
+
+    def y(self, value: float) -> float:
+        return self.bottom - self.over.at(math.asinh(value) if self.folded else value, self.bottom - 8)
+
+    def ticks(self) -> list[float]:
+        if not self.folded:
+            return self.over.ticks(3)
+        inside = [t for t in FOLDED_TICKS if self.over.low <= math.asinh(t) <= self.over.high]
+        kept: list[float] = []
+        for tick in sorted(inside, key=abs):
+            if all(abs(self.y(tick) - self.y(other)) >= 24 for other in kept):
+                kept.append(tick)
+        return kept
+
+    def frame(self, concern: float | None, severities: Sequence[float]) -> list[str]:
+        """Draw grid, axes and the dose of concern."""
+        ticks, parts = self.ticks(), []
+        places = 0 if self.folded else max((_places(t) for t in ticks), default=0)
+        for tick in ticks:
+            tone = "#aab6c4" if self.folded and tick == 0 else "#e3e7ec"
+            parts.append(_line(self.left, self.y(tick), self.width, self.y(tick), tone, 1.2))
+            parts.append(_text(self.left - 6, self.y(tick) + 7, number(tick, places), "end", 20, "#6b7684"))
+        if concern is not None:
+            path = f"M{_n(self.x(concern))} 6 V{_n(self.bottom)}"
+            parts.append(f'<path d="{path}" stroke="#15202e" stroke-width="1.8" stroke-dasharray="5 3"/>')
+        parts.append(_line(self.left, self.bottom, self.width, self.bottom, RULE, 1.6))
+        shown: list[float] = []
+        for severity in ([concern] if concern is not None else []) + sorted(severities, reverse=True):
+            if all(abs(self.x(severity) - self.x(other)) >= 44 for other in shown):
+                shown.append(severity)
+        parts += [_text(self.x(s), self.bottom + 24, number(s), "middle", 20, "#6b7684") for s in shown]
+        return parts
+
+
+def _plot(
+    values: Iterable[float], severities: Sequence[float], concern: float | None, folded: bool, width: float, bottom: float, inset: float
+) -> _Plot:  # fmt: skip
+    over = span([math.asinh(v) if folded else v for v in values], 0.08)
+    return _Plot(over, max([*severities, concern or 0.0]) or 1.0, folded, width, bottom, inset)
+
+
+def dose_response(
+    doses: Sequence[Dose], band: tuple[float, float] | None, concern: float | None, tone: str, title: str,
+    beside: Sequence[Dose] = (), folded: bool = False,
+) -> str:  # fmt: skip
+    """Draw a quantity against severity: range bars, mean line, the null band shaded and the dose of concern dashed.
+
+    beside: the task under the same defect, as a dashed line with hollow dots. folded: draw values on an asinh axis.
+    """
+    width, height, bottom = 400.0, 210.0, 174.0
+    severities = sorted({d.severity for d in (*doses, *beside)})
+    values = [v for d in (*doses, *beside) for v in (d.low, d.high)] + list(band or ())
+    plot = _plot(values, severities, concern, folded, width, bottom, 13.0)
     parts = []
     if band is not None:
-        parts.append(f'<rect x="{_n(left)}" y="{_n(y(band[1]))}" width="{_n(width - left)}" '
-                     f'height="{_n(max(y(band[0]) - y(band[1]), 1.5))}" fill="#eceff3"/>')  # fmt: skip
-    ticks = over.ticks(3)
-    places = max((_places(t) for t in ticks), default=0)
-    for tick in ticks:
-        parts.append(_line(left, y(tick), width, y(tick), "#e3e7ec", 1.2))
-        parts.append(_text(left - 6, y(tick) + 7, number(tick, places), "end", 20, "#6b7684"))
-    if concern is not None:
-        place = left + 12 + (width - left - 26) * concern / top_severity
-        parts.append(f'<path d="M{_n(place)} 6 V{_n(bottom)}" stroke="#15202e" stroke-width="1.8" stroke-dasharray="5 3"/>')
-    line = " L".join(f"{_n(x[d.severity])} {_n(y(d.mean))}" for d in doses)
-    parts.append(f'<path d="M{line}" fill="none" stroke="{TONES[tone]}" stroke-width="2.4"/>')
+        parts.append(f'<rect x="{_n(plot.left)}" y="{_n(plot.y(band[1]))}" width="{_n(width - plot.left)}" '
+                     f'height="{_n(max(plot.y(band[0]) - plot.y(band[1]), 1.5))}" fill="#eceff3"/>')  # fmt: skip
+    parts += plot.frame(concern, severities)
+    for d in beside:
+        parts.append(_line(plot.x(d.severity) + 5, plot.y(d.low), plot.x(d.severity) + 5, plot.y(d.high), "#15202e", 1.4))
+    parts += _curve(plot, beside, "#15202e", 2.2, "8 5") if beside else []
+    for d in beside:
+        parts.append(_marker("ring", plot.x(d.severity), plot.y(d.mean), "#15202e", 5.5))
+    parts += _curve(plot, doses, TONES[tone], 2.4, "")
     for d in doses:
-        parts.append(_line(x[d.severity], y(d.low), x[d.severity], y(d.high), TONES[tone], 2.4))
-        parts.append(f'<circle cx="{_n(x[d.severity])}" cy="{_n(y(d.mean))}" r="5.5" fill="{TONES[tone]}"/>')
-    parts.append(_line(left, bottom, width, bottom, RULE, 1.6))
-    shown = doses if len(doses) <= 6 else [doses[0], doses[-1]]
-    parts += [_text(x[d.severity], bottom + 24, number(d.severity), "middle", 20, "#6b7684") for d in shown]
+        parts.append(_line(plot.x(d.severity), plot.y(d.low), plot.x(d.severity), plot.y(d.high), TONES[tone], 2.4))
+        parts.append(_marker("disc", plot.x(d.severity), plot.y(d.mean), TONES[tone], 5.5))
     return svg("".join(parts), width, height, title, "dosechart")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of an overview: `look` is a key of LINES."""
+
+    look: str
+    points: tuple[Dose, ...]
+
+
+def overview(lines: Sequence[Line], concern: float | None, title: str) -> str:
+    """Draw families of quantities and the task against severity, in null standard deviations on an asinh axis.
+
+    Each family has a colour and a marker; a thin bar runs from its lowest to its highest quantity. The task is drawn thick.
+    """
+    width, height, bottom = 570.0, 300.0, 262.0
+    severities = sorted({p.severity for line in lines for p in line.points})
+    values = [v for line in lines for p in line.points for v in (p.low, p.high)]
+    plot = _plot([*values, 3.0, -3.0], severities, concern, True, width, bottom, 32.0)
+    parts = plot.frame(concern, severities)
+    for k, line in enumerate(lines):
+        shape, colour = LINES[line.look]
+        thick, aside = line.look == "downstream", 7.0 * (k - (len(lines) - 1) / 2)
+        parts += [
+            _line(plot.x(p.severity) + aside, plot.y(p.low), plot.x(p.severity) + aside, plot.y(p.high), colour, 1.4)
+            for p in line.points if p.high > p.low
+        ]  # fmt: skip
+        parts += _curve(plot, line.points, colour, 4.6 if thick else 2.0, "12 6" if thick else "", aside)
+        parts += [_marker(shape, plot.x(p.severity) + aside, plot.y(p.mean), colour, 7.5 if thick else 6.0) for p in line.points]
+    return svg("".join(parts), width, height, title, "overview")
+
+
+def line_key(look: str, title: str) -> str:
+    """Draw the line and the marker of a family for a legend."""
+    shape, colour = LINES[look]
+    thick = look == "downstream"
+    dash = ' stroke-dasharray="12 6"' if thick else ""
+    body = f'<path d="M2 15 H62" stroke="{colour}" stroke-width="{4.6 if thick else 2.4}"{dash}/>' + _marker(shape, 32, 15, colour, 7.5)
+    return svg(body, 64, 30, title, "linekey")
+
+
+def _curve(plot: _Plot, points: Sequence[Dose], colour: str, width: float, dash: str, aside: float = 0.0) -> list[str]:
+    if len(points) < 2:
+        return []
+    line = " L".join(f"{_n(plot.x(p.severity) + aside)} {_n(plot.y(p.mean))}" for p in points)
+    dashes = f' stroke-dasharray="{dash}"' if dash else ""
+    return [f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="{_n(width)}"{dashes}/>']
+
+
+def _marker(shape: str, x: float, y: float, colour: str, r: float) -> str:
+    """Draw a marker of a curve, centred at x, y."""
+    left, right, top, low = _n(x - r), _n(x + r), _n(y - r), _n(y + r)
+    shapes = {
+        "disc": f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(r)}" fill="{colour}"/>',
+        "ring": f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(r)}" fill="#fff" stroke="{colour}" stroke-width="2"/>',
+        "square": f'<rect x="{left}" y="{top}" width="{_n(2 * r)}" height="{_n(2 * r)}" fill="{colour}"/>',
+        "triangle": f'<path d="M{_n(x)} {top} L{right} {low} H{left} Z" fill="{colour}"/>',
+        "diamond": f'<path d="M{_n(x)} {top} L{right} {_n(y)} L{_n(x)} {low} L{left} {_n(y)} Z" fill="{colour}"/>',
+        "ex": f'<path d="M{left} {top} L{right} {low} M{right} {top} L{left} {low}" stroke="{colour}" stroke-width="3"/>',
+        "plus": f'<path d="M{left} {_n(y)} H{right} M{_n(x)} {top} V{low}" stroke="{colour}" stroke-width="3"/>',
+    }
+    return shapes[shape]
+
+
+def column_head(name: str, under: str, wide: float, height: float, title: str) -> str:
+    """Draw the head of a narrow column of the heat map, read upwards; without a name, only the line that joins a group of columns.
+
+    under: a second, quieter line. wide, height: of the column's head, in tenths of a millimetre.
+    """
+    parts = [_line(0, height - 2, wide, height - 2, "#12304f", 2.6)]
+    if name:
+        parts.append(f'<g transform="translate(0 {_n(height - 12)}) rotate(-90)">{_text(0, 24, name, "start", 22, "#15202e")}'
+                     f'{_text(0, 50, under, "start", 20, "#5a6777")}</g>')  # fmt: skip
+    return svg("".join(parts), wide, height, title, "colhead")
 
 
 def heat(value: float) -> tuple[str, str]:
@@ -178,6 +310,30 @@ def heat(value: float) -> tuple[str, str]:
     full = (14, 92, 104) if value >= 0 else (150, 26, 50)
     mixed = [round(248 + (c - 248) * share) for c in full]
     return "#" + "".join(f"{c:02x}" for c in mixed), "#ffffff" if share > 0.66 else "#15202e"
+
+
+def heat_class(value: float) -> str:
+    """Return the name of the style of a response: cells share few styles, which is faster to draw than a colour each."""
+    return f"{'worse' if value >= 0 else 'better'}{_heat_step(value)}"
+
+
+def heat_ink(value: float) -> str:
+    """Return the ink of the style of a response."""
+    return heat(math.copysign(HEAT_LIMIT * _heat_step(value) / HEAT_STEPS, value))[1]
+
+
+def _heat_step(value: float) -> int:
+    return round(HEAT_STEPS * min(abs(value) / HEAT_LIMIT, 1.0))
+
+
+def heat_styles() -> str:
+    """Return the style sheet of the heat map."""
+    rules = []
+    for step in range(HEAT_STEPS + 1):
+        for name, sign in (("worse", 1), ("better", -1)):
+            ground, ink = heat(sign * HEAT_LIMIT * step / HEAT_STEPS)
+            rules.append(f"td.{name}{step} {{ background-color: {ground}; color: {ink} }}")
+    return "\n".join(rules)
 
 
 def heat_legend() -> str:

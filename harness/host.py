@@ -19,7 +19,7 @@ import pluggy
 from pydantic import ValidationError
 
 from . import hookspecs
-from .components import Component, Gives, Metric, Perturbation, Task
+from .components import Component, Gives, Metric, Modality, Perturbation, Task
 from .errors import PluginError, Problem, SpecError
 from .hookspecs import HOOKS, PROJECT
 
@@ -136,6 +136,15 @@ class Host:
                 continue
             if kind.takes & gives if "features" in kind.needs else images:
                 found.append(offer)
+        return found
+
+    def preset(self, modality: Modality, offered: Set[str]) -> list[tuple[Offer, Mapping[str, Any]]]:
+        """Return the perturbations of a modality's preset that suit what the data offer, with the options chosen for it."""
+        found = []
+        for offer in self.of_kind("perturbation"):
+            kind = offer.component
+            if issubclass(kind, Perturbation) and modality in kind.presets and kind.needs <= offered:
+                found.append((offer, kind.presets[modality]))
         return found
 
     def find(self, kind: str, name: str, where: str = "") -> Offer:

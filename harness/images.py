@@ -115,8 +115,8 @@ class ImageSet:
         return None if self.patients is None else len(set(self.patients))
 
     def offers(self) -> frozenset[str]:
-        """Return which of masks, labels, concepts, patients and sources are here."""
-        names = ("masks", "labels", "concepts", "patients", "sources", "features")
+        """Return which of masks, labels, concepts, patients, groups, sources and features are here."""
+        names = ("masks", "labels", "concepts", "patients", "groups", "sources", "features")
         return frozenset(name for name in names if getattr(self, name) is not None)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> ImageSet:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from collections.abc import Mapping
+from typing import Any
 
-from .components import Metric
+from .components import Metric, Perturbation
 from .host import Host, Offer
 from .quantities import Quantity
 
@@ -29,13 +31,20 @@ criteria therefore judge at the floor's number. What a metric claims to see or t
 Generated from the extractors themselves by `python -m harness.manual extractor > plugins/extractors/README.md`. Weights are files that
 you name, pinned by their SHA-256; nothing is fetched during an audit. `harness fetch` downloads public ones where there is a network.
 """,
+    "perturbation": """\
+# Perturbations
+
+Generated from the perturbations themselves by `python -m harness.manual perturbation > plugins/perturbations/README.md`. **doses**:
+severities that qualification plants, the dose of concern in bold; a preset (`battery: {preset: mri}`) may choose others. *harmless*:
+a negative control, to which a metric should not answer as strongly as to a defect.
+""",
 }
 
 
 def manual(kind: str, host: Host) -> str:
     """Return the page of one kind in Markdown: a table, then each component in full."""
     offers = [offer for offer in host.of_kind(kind) if offer.distribution == BUILT_IN]
-    table = _metrics(offers) if kind == "metric" else _others(offers)
+    table = {"metric": _metrics, "perturbation": _perturbations}.get(kind, _others)(offers)
     return "\n".join([INTRODUCTIONS[kind], *table, "", *(_section(offer) for offer in offers)])
 
 
@@ -57,6 +66,18 @@ def _quantity(quantity: Quantity) -> str:
     return f"{quantity.name}{mark}, {quantity.better}, {low}..{high}{unit}"
 
 
+def _perturbations(offers: list[Offer]) -> list[str]:
+    lines = ["| perturbation | failure mode | severity 1 | doses | needs | presets |", "|---|---|---|---|---|---|"]
+    for offer in offers:
+        kind = offer.component
+        assert issubclass(kind, Perturbation)
+        built = kind()
+        doses = ", ".join(f"**{d:.3g}**" if d == built.dose_of_concern else f"{d:.3g}" for d in built.doses)
+        mode, needs, presets = str(kind.failure_mode).replace("_", " "), ", ".join(sorted(kind.needs)), ", ".join(sorted(kind.presets))
+        lines.append(f"| [{offer.name}](#{offer.name}) | {mode} | {_cell(kind.full_severity)} | {doses} | {needs} | {presets} |")
+    return lines
+
+
 def _others(offers: list[Offer]) -> list[str]:
     lines = ["| name | what it does |", "|---|---|"]
     return lines + [f"| [{offer.name}](#{offer.name}) | {_cell(_sentence(offer.component.summary()))} |" for offer in offers]
@@ -73,12 +94,21 @@ def _section(offer: Offer) -> str:
     if issubclass(kind, Metric):
         lines += [f"sees: {_listed(kind.sees)}; blind to: {_listed(kind.blind_to)}", ""]
         lines += [f"`{q.name}` carries no interval: {q.no_interval}." for q in offer.promises if q.no_interval]
+    if issubclass(kind, Perturbation):
+        lines += [f"dose of concern, because {kind().because}", ""]
+        lines += [f"- preset {name}: {_chosen(options)}" for name, options in sorted(kind.presets.items()) if options]
+        lines += [""] if any(kind.presets.values()) else []
     needs = sorted(kind.needs)
     lines += [f"needs: {', '.join(needs)}", ""] if needs else []
     for name, field in kind.model_fields.items():
         default = "required" if field.is_required() else f"default `{field.get_default(call_default_factory=True)}`"
         lines.append(f"- `{name}`, {default}" + (f": {field.description}" if field.description else ""))
     return "\n".join([*lines, ""])
+
+
+def _chosen(options: Mapping[str, Any]) -> str:
+    """Return the options that a preset chooses, in the words of model.yaml."""
+    return ", ".join(f"{name} {list(value) if isinstance(value, tuple) else value}" for name, value in options.items())
 
 
 def _listed(modes: frozenset[str]) -> str:

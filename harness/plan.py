@@ -9,19 +9,19 @@ from typing import Any
 from .cells import Cell, Draft
 from .checks import Parts
 from .specfile import SpecFile
-from .stages import evaluate, extract, judge_cell, measure, qualify, rate, sample
+from .stages import battery, evaluate, extract, judge_cell, measure, rate, sample
 
 STAGES = ("sample", "extract", "qualify", "measure", "evaluate", "rate", "judge")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of an audit in an order in which each follows those that it needs."""
+    """The cells of an audit in an order in which each follows those that it needs; images: those that read and generate images."""
 
     cells: dict[str, Cell]
     data: str
-    sample: str
-    judge: str
+    images: tuple[str, ...]
+    battery: battery.Terms | None = None
 
     def of_stage(self, stage: str) -> list[Cell]:
         """Return the cells of one stage."""
@@ -52,12 +52,15 @@ def draw(
     spec = file.spec
     draft = Draft(spec.seed, device, failed, planned, retry)
     data = sample.data_cell(draft, spec.data, files, salt)
+    if parts.generator is None:
+        size = battery.cells(draft, spec, parts, data, extract.cells(draft, parts, data, None, "", n_train), n_train)
+        return Plan(draft.cells, data, (data,), size)
     made = sample.sample_cell(draft, parts.generator, data, spec.samples)
     known = synthetic or "to be made"
     described = extract.cells(draft, parts, data, made, known, n_train)
-    qualify.cells(draft, spec, parts, data, described, n_train)
+    size = battery.cells(draft, spec, parts, data, described, n_train)
     measure.cells(draft, spec, parts, data, made, known, described, n_train)
     evaluate.cells(draft, spec, parts, data, made, known)
     rate.cells(draft, spec, parts, data, made, known)
-    judge = judge_cell.cell(draft, spec, lock, others)
-    return Plan(draft.cells, data, made, judge)
+    judge_cell.cell(draft, spec, lock, others)
+    return Plan(draft.cells, data, (data, made), size)

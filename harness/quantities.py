@@ -44,8 +44,8 @@ class Quantity(Record):
     low, high: the quantity's range, None where open. proportion: a share of independent images, so its interval is the exact
     binomial one with the number of synthetic images as denominator. biased_in_n: its expected value depends on the number of
     images, so criteria judge it at the floor's n. fixed_train: its definition holds the training set fixed, so resampling does
-    too. no_interval: why its value carries no interval, where resampling does not cover what makes it vary. family: which
-    combination rules apply.
+    too. no_interval: why its value carries no interval, where resampling does not cover what makes it vary. doubtful: why the
+    literature advises against it; a criterion may then rest on it for one failure mode only. family: which combination rules apply.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Quantity(Record):
     biased_in_n: bool = False
     fixed_train: bool = False
     no_interval: str = ""
+    doubtful: str = ""
     family: Family = "other"
 
 

@@ -10,13 +10,27 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from .conclusions import (
+    CriterionRow,
+    CriterionStatus,
+    EvidenceKind,
+    FindingRow,
+    Outcome,
+    QualificationRow,
+    ResponseRow,
+    VerdictRow,
+    VerdictWord,
+)  # fmt: skip
 from .quantities import Better, Record, Valued
 
+__all__ = [
+    "ROWS", "AuditRow", "CaseScoreRow", "CellRow", "CellStatus", "ComponentRow", "CriterionRow", "CriterionStatus", "EvidenceKind",
+    "FindingRow", "ImageScoreRow", "ImageSetRow", "JudgeCallRow", "LedgerRow", "Outcome", "OutcomeRow", "PictureRow",
+    "PlannedCellRow", "QualificationRow", "RatingRow", "ReliabilityRow", "ResponseRow", "ScoreRow", "TrustRow", "VerdictRow",
+    "VerdictWord",
+]  # fmt: skip
+
 CellStatus = Literal["ok", "not_computable", "failed"]
-EvidenceKind = Literal["E1", "E2", "E3", "E4"]
-CriterionStatus = Literal["met", "not_met", "inconclusive", "missing", "invalid", "post_hoc", "unqualified", "insufficient_n"]
-VerdictWord = Literal["adequate", "adequate_with_conditions", "insufficient_evidence", "inadequate", "not_assessed"]
-Outcome = Literal["qualified", "conditional", "not_qualified", "reversed"]
 
 
 class AuditRow(Record):
@@ -250,38 +264,6 @@ class ReliabilityRow(Valued):
     reason: str = ""
 
 
-class QualificationRow(Record):
-    """Whether a quantity noticed a planted defect. n: synthetic-arm images per replicate.
-
-    response: mean shift at the dose of concern in null standard deviations, worse counted positive. power: share of replicates
-    at the dose of concern that were detected, power_low its one-sided 95 % lower bound. false_alarm_high: one-sided 95 % upper
-    bound of the false-alarm rate on null splits that did not set the band.
-    """
-
-    table = "qualifications"
-    cell: str
-    component: str
-    quantity: str
-    extractor: str = ""
-    perturbation: str
-    failure_mode: str
-    n: int | None
-    dose_of_concern: float
-    dose_reason: str = ""
-    replicates: int | None = None
-    null_splits: int | None = None
-    null_low: float | None = None
-    null_high: float | None = None
-    response: float | None = None
-    trend_p: float | None = None
-    power: float | None = None
-    power_low: float | None = None
-    false_alarm_high: float | None = None
-    detected_at: float | None = None
-    outcome: Outcome | None
-    reason: str
-
-
 class TrustRow(Valued):
     """A trust factor of Raja Babu et al."""
 
@@ -300,58 +282,6 @@ class TrustRow(Valued):
     level: float | None = None
     status: str = "ok"
     reason: str = ""
-
-
-class CriterionRow(Record):
-    """A criterion with its status. threshold is in words ('at most 0.01'); ci are one-sided 95 % bounds."""
-
-    table = "criteria"
-    cell: str
-    purpose: str
-    criterion: str
-    claim: str
-    role: Literal["critical", "supportive"]
-    kind: EvidenceKind
-    quantity: str
-    extractor: str = ""
-    rule: str
-    value: float | None
-    ci_low: float | None
-    ci_high: float | None
-    threshold: str
-    threshold_low: float | None = None
-    threshold_high: float | None = None
-    because: str = ""
-    n: int | None
-    n_min: int | None = None
-    unit: str = "image"
-    status: CriterionStatus
-    adverse: bool
-    reason: str
-
-
-class VerdictRow(Record):
-    """The verdict of a purpose; conditions one sentence each, rules one line each in the order in which they were applied."""
-
-    table = "verdicts"
-    cell: str
-    purpose: str
-    context_of_use: str
-    verdict: VerdictWord
-    conditions: list[str]
-    rules: list[str]
-    reason: str
-
-
-class FindingRow(Record):
-    """Something a reader must know."""
-
-    table = "findings"
-    cell: str
-    severity: Literal["note", "warning", "adverse", "breach"]
-    kind: str
-    text: str
-    evidence: str = ""
 
 
 class PictureRow(Record):
@@ -387,5 +317,6 @@ class LedgerRow(Record):
 
 ROWS: tuple[type[Record], ...] = (
     AuditRow, OutcomeRow, ComponentRow, ImageSetRow, PlannedCellRow, CellRow, ScoreRow, CaseScoreRow, ImageScoreRow, RatingRow,
-    JudgeCallRow, ReliabilityRow, QualificationRow, TrustRow, CriterionRow, VerdictRow, FindingRow, PictureRow, LedgerRow,
+    JudgeCallRow, ReliabilityRow, QualificationRow, ResponseRow, TrustRow, CriterionRow, VerdictRow, FindingRow, PictureRow,
+    LedgerRow,
 )  # fmt: skip

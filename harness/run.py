@@ -88,7 +88,7 @@ class Audit:
         self.first = plan.draw(self.file, self.parts, self.salt, self.files, device=self.settings.device)
         self.data_sha256 = digest(self.files)
         self.plan_sha256 = digest({"plan": self.file.spec.plan(), "data": self.data_sha256})
-        self.generator_sha256 = digest(self.parts.generator.identity)
+        self.generator_sha256 = digest(self.parts.generator.identity if self.parts.generator else None)
         # Snapshots of earlier attempts: what fails in this one is not tried again in this one.
         self.failed: set[str] = set()
         self.planned: set[str] = set()
@@ -110,7 +110,7 @@ class Audit:
         again = {"failed": self.failed, "planned": self.planned, "retry": self.settings.retry_failed}
         known = {}
         first = plan.draw(self.file, self.parts, self.salt, self.files, device=self.settings.device, **again)  # type: ignore[arg-type]
-        for key in (first.data, first.sample):
+        for key in first.images:
             result = self.cache.load(key)
             stored = self.store.rows(ImageSetRow, self.id, cell=key)
             for row in (r for r in (result.rows if result else stored) if isinstance(r, ImageSetRow)):
@@ -138,7 +138,7 @@ class Audit:
         attempt = self.store.begin_attempt(self.id, self.plan_sha256, self.now())
         try:
             made = self.draw()
-            self._plan_and_do(made, {key: made.cells[key] for key in (made.data, made.sample)})
+            self._plan_and_do(made, {key: made.cells[key] for key in made.images})
             whole = self.draw()
             self._plan_and_do(whole, whole.cells)
         except BaseException as error:
@@ -182,7 +182,9 @@ class Audit:
             self.store.append(self.id, [c for c in components if (c.kind, c.name, c.identity_sha256) not in known])
             return
         spec = self.file.spec
-        previous = [i for i in self.store.audits() if i.rsplit("-", 2)[0] == spec.audit and i != self.id]
+        # Another plan for this generator; another generator under this plan is an audit beside it.
+        same = (spec.audit, self.id.rsplit("-", 1)[1])
+        previous = [i for i in self.store.audits() if (i.rsplit("-", 2)[0], i.rsplit("-", 1)[1]) == same and i != self.id]
         environment = {
             "python": platform.python_version(), "platform": platform.platform(), "processor": platform.machine(),
             "cores": os.cpu_count(), "device": self.settings.device, "threads per cell": 1,

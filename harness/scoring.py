@@ -123,16 +123,46 @@ class Arms:
         return pairs, n
 
 
+@dataclass(frozen=True)
+class Halves:
+    """One quantity on half-samples. values (B,): its value on each; n (B,): their synthetic images; units: of the side with fewest.
+
+    Half-sample k draws the same real images whatever generator is measured, so two audits of one plan pair by k.
+    """
+
+    values: np.ndarray
+    n: tuple[int, ...]
+    units: int
+
+    @property
+    def method(self) -> str:
+        """What is stored beside each value; `units_of` reads it."""
+        return f"half-sample of {self.units} units"
+
+
+def units_of(method: str) -> int:
+    """Return the units that `Halves.method` names."""
+    return int(method.removeprefix("half-sample of ").removesuffix(" units"))
+
+
 def score(metric: Metric, arms: Arms, lend: Lend) -> dict[str, dict[str, Any] | NotComputable]:
     """Return for each quantity the columns of its score, or why it has none.
 
     lend: makes a context whose seed depends on the words that it is given.
     """
+    return score_with_halves(metric, arms, lend)[0]
+
+
+def score_with_halves(
+    metric: Metric, arms: Arms, lend: Lend
+) -> tuple[dict[str, dict[str, Any] | NotComputable], dict[str, Halves]]:  # fmt: skip
+    """Return what `score` does, and the half-samples behind the intervals of those quantities that have some."""
     values = ask(metric, arms.comparison, lend())
     n = arms.comparison.n("synthetic")
     spreads = _spreads(metric, arms, lend)
     floor, at_floor, n_floor = _floor(metric, arms, lend)
     found: dict[str, dict[str, Any] | NotComputable] = {}
+    halves: dict[str, Halves] = {}
     for quantity in metric.quantities:
         value = values[quantity.name]
         if isinstance(value, NotComputable):
@@ -140,6 +170,9 @@ def score(metric: Metric, arms: Arms, lend: Lend) -> dict[str, dict[str, Any] | 
             continue
         spread = spreads[quantity.name]
         units = arms.counts["synthetic"] if quantity.fixed_train else min(arms.counts.values())
+        if not isinstance(spread, str):
+            sizes = tuple(half.n("synthetic") for half in arms.halves(held=quantity.fixed_train))
+            halves[quantity.name] = Halves(spread, sizes, units)
         row: dict[str, Any] = {"value": value, "judged_value": value, "judged_n": n, "n": n}
         row |= _interval(quantity, value, spread, n, units, arms)
         reference = floor[quantity.name]
@@ -153,7 +186,7 @@ def score(metric: Metric, arms: Arms, lend: Lend) -> dict[str, dict[str, Any] | 
             why = next((x for x in (reference, at_floor[quantity.name]) if isinstance(x, str)), "")
             row |= _judged_at_floor(row, spread, quantity, why, units)
         found[quantity.name] = row
-    return found
+    return found, halves
 
 
 def _interval(quantity: Quantity, value: float, spread: np.ndarray | str, n: int, units: int, arms: Arms) -> dict[str, Any]:

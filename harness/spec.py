@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
-from .components import FailureMode
+from .components import FailureMode, Modality
 from .quantities import Scale
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
@@ -145,6 +145,8 @@ class Layout(Model):
 class DataSpec(Layout):
     """The real images and how every arm is preprocessed.
 
+    test: real images that the generator did not see; only where metrics are qualified without a generator may they be left out, and a
+    `test_share` of the training patients is set aside.
     window: the intensities that become 0 and 1; absent, the range of an integer file type (floating-point files must declare
     it). outside: what becomes of pixels outside it (always counted). spacing_mm: absent, from file headers. channels: grey or
     rgb; absent, as the training files are. size and resize: pixel size of every image; `refuse` stops at a file of another
@@ -153,7 +155,8 @@ class DataSpec(Layout):
     """
 
     train: str
-    test: str
+    test: str | None = None
+    test_share: float = Field(0.3, gt=0.0, lt=1.0)
     validation: str | None = None
     validation_share: float = Field(0.2, gt=0.0, lt=1.0)
     spacing_mm: tuple[float, ...] | None = None
@@ -208,12 +211,35 @@ class Ratings(Model):
     scales: tuple[ScaleSpec, ...] = ()
 
 
-class Qualification(Model):
-    """Size of the perturbation battery. replicates: at each dose; null_splits: real against real."""
+_MINUTES = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)")
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
+
+def _seconds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = _MINUTES.fullmatch(value.strip())
+    if not found:
+        raise ValueError(f"{value!r} is no time: write 600, 90s, 10m or 2h")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+class Battery(Model):
+    """Size of the perturbation battery.
+
+    preset: adds the perturbations that belong to this modality and that the data allow, with the doses chosen for it. budget:
+    seconds of one core, or 90s, 10m, 2h; where the battery would need more, replicates are given up first, then null splits, then
+    doses other than that of concern, and the plan says what. replicates: at each dose; null_splits: real against real.
+    fault_seeds: independently planted probes that the replicates are drawn from. n: images in a replicate, where fewer than half of a
+    probe are wanted: what is qualified at many images says nothing of a stratum that holds few.
+    """
+
+    preset: Modality | None = None
+    budget: Annotated[float, BeforeValidator(_seconds), Field(gt=0.0)] | None = None
     replicates: int = Field(20, ge=4)
     null_splits: int = Field(200, ge=20)
     fault_seeds: int = Field(2, ge=1)
+    n: int | None = Field(None, ge=10)
 
 
 class Intervals(Model):
@@ -294,7 +320,7 @@ def _suite(value: Any) -> Any:
 
 
 class AuditSpec(Model):
-    """One `model.yaml`.
+    """One `model.yaml`. Without generator, samples and purposes it says all that `harness qualify` needs.
 
     metrics: by name; `default` stands for every metric of the default suite that the data and the extractors allow. strata: labels
     or groups within which metrics are measured too; absent, the labels where the data have them and the groups that the generator's
@@ -306,17 +332,33 @@ class AuditSpec(Model):
     seed: int = Field(0, ge=0, lt=2**63)
     about: dict[str, Any] = {}
     data: DataSpec
-    generator: Reference
-    samples: int = Field(ge=2)
+    generator: Reference | None = None
+    samples: int = Field(0, ge=0)
     extractors: tuple[Reference, ...] = ()
     metrics: Annotated[tuple[Reference, ...], BeforeValidator(_suite)] = ()
     strata: tuple[str, ...] | None = None
     perturbations: tuple[Reference, ...] = ()
     tasks: Tasks | None = None
     ratings: Ratings | None = None
-    qualification: Qualification = Qualification()
+    battery: Battery = Battery()
     intervals: Intervals = Intervals()
-    purposes: dict[Name, Purpose] = Field(min_length=1)
+    purposes: dict[Name, Purpose] = {}
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        if self.generator is not None and self.samples < 2:
+            raise ValueError(f"samples: an audit of a generator needs at least 2 images, got {self.samples}")
+        return self
+
+    def lacks(self) -> list[str]:
+        """Return what an audit needs and this file does not say."""
+        given = {"generator": self.generator, "purposes": self.purposes, "data.test": self.data.test}
+        return [name for name, value in given.items() if not value]
+
+    def for_qualification(self) -> AuditSpec:
+        """Return the part that qualifies metrics on the real images: no generator, no purposes, no ratings."""
+        left_out: dict[str, Any] = {"generator": None, "samples": 0, "purposes": {}, "ratings": None, "strata": ()}
+        return self.model_copy(update={"audit": f"{self.audit[:55]}-qualify", **left_out})
 
     def plan(self) -> dict[str, Any]:
         """Return the part that is locked before the first score: everything but the generator and free descriptions."""

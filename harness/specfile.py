@@ -45,14 +45,21 @@ class SpecFile:
         return f"{self.path.name}:{_line(self.lines, place)}"
 
 
-def read(path: Path) -> SpecFile:
-    """Return the checked content of `model.yaml`; `SpecError` carries every problem found, with file and line."""
+def read(path: Path, *, whole: bool = True) -> SpecFile:
+    """Return the checked content of `model.yaml`; `SpecError` carries every problem found, with file and line.
+
+    whole: it must say everything that an audit needs, a generator and purposes too.
+    """
     raw, lines = _plain(path)
     try:
         spec = AuditSpec.model_validate(raw)
     except ValidationError as error:
         raise SpecError(*_problems(error, path.name, lines)) from None
-    return SpecFile(spec, path.resolve(), digest(raw), raw, lines)
+    file = SpecFile(spec, path.resolve(), digest(raw), raw, lines)
+    if whole and spec.lacks():
+        fix = "add it; only `harness qualify` works without"
+        raise SpecError(*(Problem(f"{place} is missing", file.where(*place.split(".")), fix) for place in spec.lacks()))
+    return file
 
 
 def schema(options: Mapping[str, Mapping[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -73,6 +80,7 @@ def schema(options: Mapping[str, Mapping[str, dict[str, Any]]]) -> dict[str, Any
             for name, body in sorted(named.items())
         ]
         definitions[f"{kind}_reference"] = {"anyOf": [short, *long]}
+    whole["required"] = ["audit", "data", "generator", "samples", "purposes"]
     properties = whole["properties"]
     properties["generator"] = {"$ref": "#/$defs/generator_reference"}
     for key, kind in (("extractors", "extractor"), ("metrics", "metric"), ("perturbations", "perturbation")):

@@ -44,7 +44,7 @@ from .spec import Reference
 __all__ = ["check", "measure", "phantoms", "write_phantoms"]
 _Given = ParamSpec("_Given")
 _Answer = TypeVar("_Answer")
-_KNOWN = frozenset({"masks", "labels", "concepts", "patients", "sources", "features"})
+_KNOWN = frozenset({"masks", "labels", "concepts", "patients", "groups", "sources", "features"})
 _SCALES = (
     Scale(name="realism", level="ordinal", categories=("1", "2", "3"), question="How real does this look?"),
     Scale(name="kind", level="nominal", categories=("a", "b"), question="Which kind is it?"),
@@ -73,6 +73,7 @@ class _Bench:
             "labels": np.arange(self.n, dtype=np.int64) % 2,
             "concepts": rng.integers(0, 2, (self.n, 3)).astype(np.uint8),
             "patients": tuple(f"r{role}p{i // 2}" for i in range(self.n)),
+            "groups": {"site": np.array(["a", "b"])[np.arange(self.n) // 2 % 2]},
             "sources": tuple(f"source{i}" for i in range(self.n)),
             "features": np.cumsum(features, axis=1),
         }
@@ -85,15 +86,8 @@ class _Bench:
         return Context(seed=self.seed if seed is None else seed, workdir=folder, fitted=fitted)
 
 
-def check(
-    component: Component | type[Component],
-    *,
-    n: int = 48,
-    size_px: tuple[int, ...] = (32, 32),
-    channels: int = 1,
-    seed: int = 0,
-    tolerance: float = 1e-6,
-) -> None:
+def check(component: Component | type[Component], *, n: int = 48, size_px: tuple[int, ...] = (32, 32), channels: int = 1,
+          seed: int = 0, tolerance: float = 1e-6) -> None:  # fmt: skip
     """Raise `AssertionError` with one sentence if a component does not keep the promises of its kind.
 
     component: a class, then built with its default options, or an instance. n, size_px, channels: of the random images it is
@@ -299,7 +293,7 @@ def _perturbation(perturbation: Perturbation, bench: _Bench) -> None:
         _require(kept, f"{called} must leave every slot its patient")
         lost = sorted(knows & (images.offers() - result.offers()))
         _require(not lost, f"{called} loses {lost}; what is known of the images must come back with them")
-        if severity == perturbation.dose_of_concern:
+        if severity == perturbation.dose_of_concern and perturbation.failure_mode is not FailureMode.HARMLESS:
             _require(result.sha256 != images.sha256, f"{called} changes nothing at its dose of concern, {severity}")
         _require(applied(severity).sha256 == result.sha256, f"{called} is not decided by context.seed: two calls differ")
 
@@ -342,18 +336,30 @@ def _generator(generator: Generator, bench: _Bench) -> None:
 def _task(task: Task, bench: _Bench) -> None:
     called = _called(task)
     training, validation, test = (bench.images(role, task.needs) for role in range(3))
-    result = _call(task, task.evaluate, training, validation, test, bench.context())
-    _require(isinstance(result, Mapping), f"{called} must return a mapping of quantity to values, got {type(result).__name__}")
-    promised = {q.name for q in task.quantities}
-    _require(set(result) == promised, f"{called} promises {sorted(promised)} and returns {sorted(result)}")
-    per_case = {(bench.n,), (bench.n, len(task.regions))} if task.regions else {(bench.n,)}
-    for name, values in result.items():
-        if not isinstance(values, np.ndarray):
+    stranger, fitting = task.model_copy(deep=True), bench.context()
+    _call(task, task.fit, training, validation, fitting)
+    # Another instance must find everything in the folder, wherever the folder is by then.
+    fitted = fitting.workdir.rename(bench.folder / "fitted")
+
+    def scored(one: Task) -> Mapping[str, Any]:
+        result = _call(one, one.score, test, bench.context(fitted=fitted))
+        _require(isinstance(result, Mapping), f"{called} must return a mapping of quantity to values, got {type(result).__name__}")
+        promised = {q.name for q in task.quantities}
+        _require(set(result) == promised, f"{called} promises {sorted(promised)} and returns {sorted(result)}")
+        return result
+
+    first, again = scored(stranger), scored(task)
+    per_case = (bench.n, len(task.regions)) if task.regions else (bench.n,)
+    for name, values in first.items():
+        if isinstance(values, np.ndarray):
+            _require(values.shape == per_case, f"{called}: {name} has shape {values.shape}, expected {per_case}")
+            seen = np.ma.compressed(np.ma.asarray(values))
+            _require(bool(np.isfinite(seen).all()), f"{called}: {name} is not finite; mask the cases that have no value")
+        else:
             _number(values, f"{called}: {name}")
-            continue
-        _require(values.shape in per_case, f"{called}: {name} has shape {values.shape}, expected one of {sorted(per_case)}")
-        seen = np.ma.compressed(np.ma.asarray(values))
-        _require(bool(np.isfinite(seen).all()), f"{called}: {name} is not finite; mask the cases that have no value")
+        one, other = (np.ma.filled(np.ma.masked_array(result[name], dtype=np.float64), np.nan) for result in (first, again))
+        same = np.array_equal(one, other, equal_nan=True)
+        _require(same, f"{called} gives other values of {name} for the same images, seed and fitted folder")
 
 
 def _ratings(component: RatingImporter | LLMCheck, found: Any) -> Iterator[Rating]:
@@ -387,11 +393,6 @@ def _llm_check(llm: LLMCheck, bench: _Bench) -> None:
 
 
 _CHECKS: dict[type[Component], Callable[[Any, _Bench], None]] = {
-    Generator: _generator,
-    Extractor: _extractor,
-    Perturbation: _perturbation,
-    Metric: _metric,
-    Task: _task,
-    RatingImporter: _importer,
-    LLMCheck: _llm_check,
-}
+    Generator: _generator, Extractor: _extractor, Perturbation: _perturbation, Metric: _metric, Task: _task,
+    RatingImporter: _importer, LLMCheck: _llm_check,
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Runs one cell and reports what became of it; the only place where anything that a plugin raises is caught."""
+"""Runs one cell and reports what became of it; the last place where anything that a plugin raises is caught."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from .asking import what_failed
 from .bench import Bench
 from .cells import Cell, Result, disk_is_full, full_disk
 from .errors import HarnessError, NotComputable
@@ -103,7 +104,7 @@ def _attempt(bench: Bench, cell: Cell, function: Callable[..., object], workspac
     except Exception as error:
         if isinstance(error, OSError) and disk_is_full(error, bench.cache.root):
             raise
-        status, reason = "failed", _reason(error)
+        status, reason = "failed", what_failed(error)
         printed.write(traceback.format_exc())
     seconds = time.perf_counter() - began
     return Result(status, rows, reason, seconds, _peak_mb(), printed.getvalue()[-OUTPUT_KEPT:])
@@ -111,13 +112,6 @@ def _attempt(bench: Bench, cell: Cell, function: Callable[..., object], workspac
 
 def _with_rows(result: Result, rows: tuple[Record, ...]) -> Result:
     return replace(result, rows=rows)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValueError) and "read-only" in str(error):
-        return "changed its inputs, which are lent read-only"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _reset_peak() -> None:

@@ -185,7 +185,7 @@ CREATE TABLE scores (
 COMMENT ON TABLE scores IS 'One value of a quantity with interval and provenance; empty text or NULL in a dimension means that it does not apply.';
 COMMENT ON COLUMN scores.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
 COMMENT ON COLUMN scores.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
-COMMENT ON COLUMN scores.stage IS 'Where the score comes from: measure, evaluate, qualify (a planted defect) or null (an unperturbed split, stage qualify).';
+COMMENT ON COLUMN scores.stage IS 'Where the score comes from: measure, half (the value on one half-sample, which pairs audits of one plan), evaluate, qualify (a planted defect) or null (an unperturbed split).';
 COMMENT ON COLUMN scores.component IS 'Name of the metric or task.';
 COMMENT ON COLUMN scores.quantity IS 'Name of the quantity; `NAME_gain` is the paired gain of NAME over the mix (1, 0).';
 COMMENT ON COLUMN scores.extractor IS 'Name of the extractor whose features were used; empty where none was.';
@@ -215,7 +215,7 @@ COMMENT ON COLUMN scores.judged_n IS 'Images behind judged_value (count); NULL w
 COMMENT ON COLUMN scores.n IS 'Images, or test cases, behind value (count); NULL where not counted.';
 COMMENT ON COLUMN scores.n_patients IS 'Patients behind value (count); NULL where patients are unknown.';
 COMMENT ON COLUMN scores.seed IS 'Seed that the component was given; NULL where it used none.';
-COMMENT ON COLUMN scores.method IS 'How the value was computed, where there are several ways, such as the route and ranks of a Frechet distance; empty elsewhere.';
+COMMENT ON COLUMN scores.method IS 'How the value was computed, where there are several ways, such as the route and ranks of a Frechet distance; the units of a half-sample at stage half; empty elsewhere.';
 COMMENT ON COLUMN scores.unit IS 'Unit of value and of every number in that unit; 1 is dimensionless.';
 COMMENT ON COLUMN scores.better IS 'Direction in which the quantity improves: lower or higher; NULL where neither is better.';
 COMMENT ON COLUMN scores.status IS 'ok: value is there; not_computable: the component says honestly that it has no number; failed: it raised an error or broke its promise.';
@@ -392,6 +392,10 @@ CREATE TABLE qualifications (
     power_low DOUBLE CHECK (isfinite(power_low)),
     false_alarm_high DOUBLE CHECK (isfinite(false_alarm_high)),
     detected_at DOUBLE CHECK (isfinite(detected_at)),
+    fault_seeds BIGINT,
+    stability DOUBLE CHECK (isfinite(stability)),
+    harmless VARCHAR NOT NULL,
+    harmless_response DOUBLE CHECK (isfinite(harmless_response)),
     outcome VARCHAR CHECK (outcome IN ('qualified', 'conditional', 'not_qualified', 'reversed')),
     reason VARCHAR NOT NULL,
     CHECK (outcome IS NOT NULL OR trim(reason) <> '')
@@ -411,14 +415,58 @@ COMMENT ON COLUMN qualifications.replicates IS 'Replicates at each dose (count);
 COMMENT ON COLUMN qualifications.null_splits IS 'Real-against-real splits that set the null band (count); NULL where nothing could be computed.';
 COMMENT ON COLUMN qualifications.null_low IS 'Lower end of the null band, in the unit of the quantity; NULL where it is open or unknown.';
 COMMENT ON COLUMN qualifications.null_high IS 'Upper end of the null band, in the unit of the quantity; NULL where it is open or unknown.';
-COMMENT ON COLUMN qualifications.response IS 'Mean shift at the dose of concern in null standard deviations, worse counted positive; NULL where not computable.';
+COMMENT ON COLUMN qualifications.response IS 'Mean shift at the dose of concern from severity 0 in null standard deviations, worse counted positive; NULL where not computable.';
 COMMENT ON COLUMN qualifications.trend_p IS 'p-value of the test that the quantity grows worse with the dose; NULL where not computable.';
 COMMENT ON COLUMN qualifications.power IS 'Share of replicates at the dose of concern that fell outside the null band, 0 to 1; NULL where not computable.';
 COMMENT ON COLUMN qualifications.power_low IS 'One-sided 95 % lower bound of power; NULL where power is.';
 COMMENT ON COLUMN qualifications.false_alarm_high IS 'One-sided 95 % upper bound of the share of unperturbed splits outside the null band; NULL where not computable.';
 COMMENT ON COLUMN qualifications.detected_at IS 'Lowest severity from which on the defect was noticed; NULL where it was not noticed at any.';
+COMMENT ON COLUMN qualifications.fault_seeds IS 'Independently planted probes from which the replicates are drawn (count); NULL where nothing could be computed.';
+COMMENT ON COLUMN qualifications.stability IS 'Smallest share detected at the dose of concern among these probes, 0 to 1; NULL where not computable.';
+COMMENT ON COLUMN qualifications.harmless IS 'Harmless change that moved the quantity most; empty where none was planted.';
+COMMENT ON COLUMN qualifications.harmless_response IS 'By how many null standard deviations that change moved it, in either direction; NULL where not computable.';
 COMMENT ON COLUMN qualifications.outcome IS 'qualified, conditional, not_qualified, or reversed (the quantity called the defect an improvement); NULL where it could not be decided.';
 COMMENT ON COLUMN qualifications.reason IS 'What decided the outcome, or why it could not be decided, in words.';
+
+CREATE TABLE responses (
+    audit_id VARCHAR NOT NULL,
+    cell VARCHAR NOT NULL,
+    component VARCHAR NOT NULL,
+    quantity VARCHAR NOT NULL,
+    extractor VARCHAR NOT NULL,
+    perturbation VARCHAR NOT NULL,
+    failure_mode VARCHAR NOT NULL,
+    severity DOUBLE NOT NULL CHECK (severity BETWEEN 0 AND 1),
+    tested_on VARCHAR NOT NULL,
+    n BIGINT NOT NULL CHECK (n >= 1),
+    replicates BIGINT NOT NULL CHECK (replicates >= 1),
+    mean DOUBLE NOT NULL CHECK (isfinite(mean)),
+    low DOUBLE NOT NULL CHECK (isfinite(low)),
+    high DOUBLE NOT NULL CHECK (isfinite(high)),
+    response DOUBLE CHECK (isfinite(response)),
+    detected DOUBLE NOT NULL CHECK (detected BETWEEN 0 AND 1),
+    unit VARCHAR NOT NULL,
+    better VARCHAR NOT NULL CHECK (better IN ('lower', 'higher'))
+);
+COMMENT ON TABLE responses IS 'How a quantity answered to one planted defect, or to one harmless change, dose by dose.';
+COMMENT ON COLUMN responses.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
+COMMENT ON COLUMN responses.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
+COMMENT ON COLUMN responses.component IS 'Name of the metric or task.';
+COMMENT ON COLUMN responses.quantity IS 'Name of the quantity.';
+COMMENT ON COLUMN responses.extractor IS 'Name of the extractor whose features were used; empty where none was.';
+COMMENT ON COLUMN responses.perturbation IS 'Name of the perturbation that was planted.';
+COMMENT ON COLUMN responses.failure_mode IS 'Failure mode that the perturbation stands for; harmless for a negative control.';
+COMMENT ON COLUMN responses.severity IS 'Severity at which it was planted, 0 (not at all) to 1.';
+COMMENT ON COLUMN responses.tested_on IS 'planted for a task, which is trained on clean images and tested on planted ones; empty for a metric.';
+COMMENT ON COLUMN responses.n IS 'Images in the perturbed arm of each replicate (count).';
+COMMENT ON COLUMN responses.replicates IS 'Replicates (count).';
+COMMENT ON COLUMN responses.mean IS 'Mean over the replicates, in the unit of the quantity.';
+COMMENT ON COLUMN responses.low IS 'Smallest value of the replicates, in the unit of the quantity.';
+COMMENT ON COLUMN responses.high IS 'Largest value of the replicates, in the unit of the quantity.';
+COMMENT ON COLUMN responses.response IS 'Mean less the mean at severity 0, in null standard deviations, worse counted positive; NULL where the null splits do not vary.';
+COMMENT ON COLUMN responses.detected IS 'Share of the replicates beyond the null band on the worse side, 0 to 1.';
+COMMENT ON COLUMN responses.unit IS 'Unit of the quantity; 1 for a number without one.';
+COMMENT ON COLUMN responses.better IS 'Which direction is better: lower or higher.';
 
 CREATE TABLE trust (
     audit_id VARCHAR NOT NULL,
@@ -665,18 +713,11 @@ COMMENT ON COLUMN standouts.n_real IS 'Number of real test images behind real_me
 COMMENT ON COLUMN standouts.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
 
 CREATE VIEW dose_response AS
-SELECT s.audit_id, s.component, s.quantity, s.extractor, s.perturbation, s.severity, s.mean, s.min, s.max, s.replicates,
-       s.without_value, s.unit, s.better, q.failure_mode, q.dose_of_concern, q.null_low, q.null_high, q.detected_at, q.power,
-       q.power_low, q.outcome, q.reason
-FROM (
-    SELECT r.audit_id, r.component, r.quantity, r.extractor, r.perturbation, r.severity, avg(r.value) AS mean,
-           min(r.value) AS min, max(r.value) AS max, count(r.value) AS replicates,
-           count(*) - count(r.value) AS without_value, min(r.unit) AS unit, min(r.better) AS better
-    FROM scores AS r
-    SEMI JOIN current_cells AS c ON c.audit_id = r.audit_id AND c.key = r.cell
-    WHERE r.stage = 'qualify'
-    GROUP BY ALL
-) AS s
+SELECT r.audit_id, r.component, r.quantity, r.extractor, r.perturbation, r.severity, r.mean, r.low, r.high, r.response, r.detected,
+       r.replicates, r.n, r.tested_on, r.unit, r.better, r.failure_mode, q.dose_of_concern, q.null_low, q.null_high, q.detected_at,
+       q.power, q.power_low, q.outcome, q.reason
+FROM responses AS r
+SEMI JOIN current_cells AS c ON c.audit_id = r.audit_id AND c.key = r.cell
 LEFT JOIN (
     SELECT o.* FROM qualifications AS o SEMI JOIN current_cells AS c ON c.audit_id = o.audit_id AND c.key = o.cell
 ) AS q USING (audit_id, component, quantity, extractor, perturbation)
@@ -688,11 +729,14 @@ COMMENT ON COLUMN dose_response.quantity IS 'Name of the quantity.';
 COMMENT ON COLUMN dose_response.extractor IS 'Name of the extractor whose features were used; empty where none was.';
 COMMENT ON COLUMN dose_response.perturbation IS 'Name of the perturbation that was planted.';
 COMMENT ON COLUMN dose_response.severity IS 'Dose of the perturbation, 0 (nothing) to 1 (full severity); NULL where there is no perturbation.';
-COMMENT ON COLUMN dose_response.mean IS 'Mean over the replicates at this severity, in unit; NULL where no replicate has a value.';
-COMMENT ON COLUMN dose_response.min IS 'Lowest value of the replicates, in unit; NULL where mean is.';
-COMMENT ON COLUMN dose_response.max IS 'Highest value of the replicates, in unit; NULL where mean is.';
-COMMENT ON COLUMN dose_response.replicates IS 'Replicates with a value (count).';
-COMMENT ON COLUMN dose_response.without_value IS 'Replicates without a value (count); their reasons are in scores.';
+COMMENT ON COLUMN dose_response.mean IS 'Mean over the replicates at this severity, in unit.';
+COMMENT ON COLUMN dose_response.low IS 'Smallest value of the replicates, in unit.';
+COMMENT ON COLUMN dose_response.high IS 'Largest value of the replicates, in unit.';
+COMMENT ON COLUMN dose_response.response IS 'Mean less that at severity 0, in null standard deviations, worse counted positive; NULL where the null splits do not vary.';
+COMMENT ON COLUMN dose_response.detected IS 'Share of the replicates beyond the null band on the worse side, 0 to 1.';
+COMMENT ON COLUMN dose_response.replicates IS 'Replicates (count).';
+COMMENT ON COLUMN dose_response.n IS 'Images in the perturbed arm of each replicate (count).';
+COMMENT ON COLUMN dose_response.tested_on IS 'planted for a task, which is trained on clean images and tested on planted ones; empty for a metric.';
 COMMENT ON COLUMN dose_response.unit IS 'Unit of value and of every number in that unit; 1 is dimensionless.';
 COMMENT ON COLUMN dose_response.better IS 'Direction in which the quantity improves: lower or higher; NULL where neither is better.';
 COMMENT ON COLUMN dose_response.failure_mode IS 'Failure mode that the perturbation stands for; NULL where nothing was decided yet.';

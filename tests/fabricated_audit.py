@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from harness.records import (
     PlannedCellRow,
     QualificationRow,
     ReliabilityRow,
+    ResponseRow,
     ScoreRow,
     VerdictRow,
 )
@@ -39,8 +41,36 @@ QUANTITIES = [
     ("memorisation", "copied_share"),
     ("memorisation", "authpct"),
 ]
+FAMILIES = {
+    "fid": "distance",
+    "kid": "distance",
+    "recall": "coverage",
+    "coverage": "coverage",
+    "copied_share": "memorisation",
+    "authpct": "memorisation",
+}
+LOWER = ("fid", "kid", "copied_share")
 DEFECTS = [("gaussian_noise", "noise"), ("duplication", "memorisation"), ("mode_collapse", "mode_collapse")]
+PLANTED = [*DEFECTS, ("boundary_blur", "local_morphology"), ("sub_pixel_shift", "harmless")]
 EXTRACTORS = ["pixels", "random_conv"]
+DOSES = (0.25, 0.5, 1.0)
+CONCERN = 0.5
+NULL_MEAN, NULL_SD = 0.2, 0.02
+# Null standard deviations at severity 1, by failure mode and family.
+STRENGTH = {
+    ("noise", "distance"): 60.0,
+    ("noise", "coverage"): 12.0,
+    ("noise", "other"): 9.0,
+    ("noise", "downstream"): 1.5,
+    ("memorisation", "distance"): -8.0,
+    ("memorisation", "memorisation"): 25.0,
+    ("mode_collapse", "distance"): -3.0,
+    ("mode_collapse", "coverage"): 14.0,
+    ("local_morphology", "distance"): 0.6,
+    ("local_morphology", "downstream"): 18.0,
+    ("harmless", "distance"): 1.2,
+    ("harmless", "other"): 6.0,
+}
 
 
 def plan_digest(plan: AuditSpec) -> str:
@@ -167,6 +197,120 @@ def qualification(component: str, quantity: str, extractor: str, defect: str, mo
     )
 
 
+Planted = tuple[list[QualificationRow], list[ResponseRow]]
+
+
+def planted(
+    component: str, quantity: str, extractor: str, defect: str, mode: str, family: str, doses: tuple[float, ...] = DOSES
+) -> Planted:
+    """A fabricated quantity under a fabricated defect: the qualification, and a response at every severity.
+
+    `copied_share` has null splits that do not vary, so its responses have no unit.
+    """
+    sign, unitless = (1.0 if quantity in LOWER else -1.0), quantity == "copied_share"
+    strength = STRENGTH.get((mode, family), 0.3) * (1.0 if extractor != EXTRACTORS[1] else 0.7)
+    rows = []
+    for severity in (0.0, *doses):
+        response = strength * severity
+        mean = NULL_MEAN + sign * NULL_SD * response
+        rows.append(
+            ResponseRow(
+                cell="k2",
+                component=component,
+                quantity=quantity,
+                extractor=extractor,
+                perturbation=defect,
+                failure_mode=mode,
+                severity=severity,
+                tested_on="planted" if family == "downstream" else "",
+                n=120,
+                replicates=20,
+                mean=mean,
+                low=mean - NULL_SD,
+                high=mean + NULL_SD,
+                response=None if unitless else response,
+                detected=1.0 if response > 3 else 0.1,
+                better="lower" if sign > 0 else "higher",
+            )
+        )
+    at = strength * CONCERN
+    outcome = "reversed" if at < -1 else "not_qualified" if at < 2.6 else "conditional" if family == "other" else "qualified"
+    row = qualification(component, quantity, extractor, defect, mode, 0)
+    more = {
+        "outcome": None if mode == "harmless" else outcome,
+        "response": None if unitless else at,
+        "null_low": NULL_MEAN - 2.6 * NULL_SD,
+        "null_high": NULL_MEAN + 2.6 * NULL_SD,
+        "fault_seeds": 2,
+        "stability": 0.9,
+        "harmless": "" if mode == "harmless" else "sub_pixel_shift",
+        "harmless_response": None if mode == "harmless" or unitless else STRENGTH.get(("harmless", family), 0.3) * CONCERN,
+        "reason": "negative control" if mode == "harmless" else "fabricated",
+    }
+    return [row.model_copy(update=more)], rows
+
+
+def untestable(component: str, quantity: str, extractor: str, defect: str, mode: str) -> QualificationRow:
+    """A pair that could not be tested, with its reason."""
+    row = qualification(component, quantity, extractor, defect, mode, 0)
+    blank = dict.fromkeys(
+        ("n", "replicates", "null_splits", "null_low", "null_high", "response", "trend_p", "power", "power_low", "false_alarm_high")
+    )
+    return row.model_copy(update={**blank, "outcome": None, "reason": "not tested: needs masks, and these images have none"})
+
+
+def nulls(component: str, quantity: str, extractor: str, splits: int = 200) -> list[ScoreRow]:
+    """Fabricated null splits; two of those that do not set the band lie outside it."""
+    outside = {splits - 2, splits - 1}
+    return [
+        score(
+            cell="k2",
+            stage="null",
+            component=component,
+            quantity=quantity,
+            extractor=extractor,
+            severity=0.0,
+            repeat=k,
+            value=NULL_MEAN + NULL_SD * (4.0 if k in outside else (k % 5 - 2) / 2),
+            ci_low=None,
+            ci_high=None,
+            level=None,
+            sides=None,
+        )
+        for k in range(splits)
+    ]
+
+
+def promising(kind: str, name: str, quantities: list[str], **promises: Any) -> ComponentRow:
+    """A fabricated component with the quantities that it promises."""
+    offers = [{"name": q, "family": FAMILIES.get(q, "other")} for q in quantities]
+    return ComponentRow(
+        kind=kind, name=name, options={}, distribution="audit-harness", version="1", promises={"quantities": offers} | promises
+    )
+
+
+def stratified(content: Content) -> Content:
+    """The same audit with a criterion that every site must meet, and one whose quantity was measured by label."""
+    first = content.criteria[0]
+    parts = [
+        first.model_copy(update={"criterion": f"C1[site={site}]", "value": v, "ci_low": v - w, "ci_high": v + w, "n": n, "status": status})
+        for site, v, w, n, status in [
+            ("a", 0.21, 0.05, 140, "met"),
+            ("b", 0.34, 0.03, 130, "not_met"),
+            ("c", 0.28, 0.09, 42, "inconclusive"),
+        ]
+    ]
+    lost = {"criterion": "C1[site=d]", "value": None, "ci_low": None, "ci_high": None, "n": None, "status": "missing"}
+    parts.append(first.model_copy(update=lost | {"reason": "needs 50 images, got 12"}))
+    bounds = {"judged_value": 0.21, "bound_low": 0.19, "bound_high": 0.24, "judged_n": 200}
+    scores = [
+        s.model_copy(update=bounds)
+        if (s.component, s.extractor, s.stage, s.repeat) == ("frechet", "pixels", "measure", None) else s for s in content.scores
+    ]  # fmt: skip
+    scores += [score(stratum=f"label={k}", n=100 + k, **{**bounds, "judged_value": 0.2 + k / 50}) for k in range(2)]
+    return replace(content, criteria=(*content.criteria, *parts), scores=tuple(scores))
+
+
 def criterion(purpose: str, k: int, status: str, **fields: Any) -> CriterionRow:
     """A fabricated criterion."""
     low, high = {"met": (0.18, 0.25), "not_met": (0.41, 0.55)}.get(status, (0.24, 0.36))
@@ -225,6 +369,7 @@ def content_of(
     ]
     scores: list[ScoreRow] = []
     qualifications: list[QualificationRow] = []
+    responses: list[ResponseRow] = []
     if metrics:
         pairs = [(c, q, x) for x in EXTRACTORS for c, q in QUANTITIES]
         scores += [
@@ -245,29 +390,19 @@ def content_of(
                 reason="SSL certificate problem, 5 < 10",
             )
         )
-        for k, (c, q, x) in enumerate(pairs):
-            for d, (defect, mode) in enumerate(DEFECTS):
-                qualifications.append(qualification(c, q, x, defect, mode, k + d))
-                if k < 4:
-                    scores += [
-                        score(
-                            cell="k2",
-                            stage="qualify",
-                            component=c,
-                            quantity=q,
-                            extractor=x,
-                            perturbation=defect,
-                            severity=s,
-                            repeat=r,
-                            value=0.15 + s * (k + 1) / 9 + r / 200,
-                            ci_low=None,
-                            ci_high=None,
-                            level=None,
-                            sides=None,
-                        )
-                        for s in (0.0, 0.25, 0.5, 1.0)
-                        for r in range(5)
-                    ]
+        for defect, mode in PLANTED:
+            tasks = [("classification", "accuracy", "", "downstream")] if mode in ("noise", "local_morphology", "harmless") else []
+            for c, q, x, family in [*((c, q, x, FAMILIES.get(q, "other")) for c, q, x in pairs), *tasks]:
+                found = planted(c, q, x, defect, mode, family)
+                qualifications += found[0]
+                responses += found[1]
+            qualifications.append(untestable("mask_alignment", "alignment", "", defect, mode))
+        scores += nulls("frechet", "fid", "pixels")
+        scores += [
+            score(cell="k2", stage="qualify", perturbation=defect, severity=s, repeat=r, value=0.15 + s / 9 + r / 200, ci_low=None,
+                  ci_high=None, level=None, sides=None)
+            for defect, _ in DEFECTS for s in (0.0, *DOSES) for r in range(5)
+        ]  # fmt: skip
         for mix in ((1.0, 0.0), (1.0, 1.0), (0.0, 1.0)):
             where = {
                 "stage": "evaluate",
@@ -378,6 +513,9 @@ def content_of(
                 )
                 for d, m in DEFECTS
             ),
+            *(promising("metric", c, [q for other, q in QUANTITIES if other == c]) for c in dict.fromkeys(c for c, _ in QUANTITIES)),
+            promising("metric", "mask_alignment", ["alignment"], needs=["masks"]),
+            promising("task", "classification", ["accuracy"]),
         ),
         image_sets=tuple(sets),
         planned_cells=tuple(planned),
@@ -386,6 +524,7 @@ def content_of(
         reliability=tuple(reliability),
         ratings=tuple(counts),
         qualifications=tuple(qualifications),
+        responses=tuple(responses),
         criteria=tuple(rows),
         verdicts=tuple(verdicts),
         findings=(

@@ -7,8 +7,8 @@ from typing import Any
 
 from harness.store import Store
 
-TABLES = ("image_sets", "planned_cells", "scores", "case_scores", "ratings", "judge_calls", "reliability", "qualifications", "trust",
-          "criteria", "verdicts", "findings", "pictures", "components")  # fmt: skip
+TABLES = ("image_sets", "planned_cells", "scores", "case_scores", "ratings", "judge_calls", "reliability", "qualifications", "responses",
+          "trust", "criteria", "verdicts", "findings", "pictures", "components")  # fmt: skip
 
 
 def everything(store: Path) -> dict[str, list[tuple[Any, ...]]]:

@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "errors",
         "graphs quantities png",
-        "neighbours",
+        "neighbours conclusions",
         "records",
         "images",
         "components",
@@ -30,16 +30,17 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "cells specfile phantoms verdicts pictures wording beside table columns progress asking resampling quickinputs",
         "scoring",
         "checks testing imagefiles figures",
-        "seriesfiles savedsets store",
+        "seriesfiles savedsets store trials",
         "catalogue",
         "preparation",
         "datasets",
-        "bench inspection evidence content dictionary manual",
-        "chapters measurements",
+        "bench inspection evidence content dictionary manual batteries",
+        "chapters measurements signatures curves literature contrasts",
         "stages.*",
-        "plan dossier worker quick",
+        "plan dossier worker quick qualifying listing",
         "pool",
         "run",
+        "planning compare",
         "cli",
     )
 )
@@ -54,7 +55,8 @@ ONLY = {
     "store": "beside columns errors harness quantities records schemas table",
     "figures": "wording",
     "verdicts": "quantities records spec",
-    "dossier": "chapters measurements content errors figures png quantities records report_templates spec store wording",
+    "dossier": "batteries chapters content curves errors figures literature measurements png quantities records report_templates spec "
+    "store wording",
 }
 
 # Whoever needs one of these asks its owner. `plugins` owns what only plugins may use.
@@ -81,7 +83,7 @@ FOR_PLUGINS = frozenset({"numpy", "scipy", "sklearn", "torch", "monai", "pydanti
 HEAVY = frozenset({"torch", "monai"})  # seconds to import: only inside the functions that use them
 UNSAFE = frozenset({"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "random"})
 SEEDED = frozenset({"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "Philox", "RandomState", "get_state"})
-MEETS_STRANGERS = frozenset({"host", "worker", "cli"})
+MEETS_STRANGERS = frozenset({"asking", "host", "worker", "cli"})
 SPEAKS = frozenset({"cli", "dictionary", "manual", "phantoms", "progress"})
 
 

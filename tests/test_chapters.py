@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from fabricated_audit import content_of, criterion, qualification, score
+from fabricated_audit import content_of, criterion, score, spec_of, stratified
 
 from harness import chapters
 from harness.chapters import Case
+from harness.content import Content
 from harness.records import CellRow, CriterionRow, PlannedCellRow, VerdictRow
 
 
@@ -77,36 +80,64 @@ def test_conservation_counts_cells_that_never_ran() -> None:
     assert rows[-1] == chapters.Conserved("all", 4, 1, 1, 1, 1)
 
 
-def test_heat_maps_hold_every_qualification_once() -> None:
-    """One map per extractor, wide batteries in several."""
-    rows = [qualification("m", "q", x, f"d{k}", "noise", k) for x in ("a", "b") for k in range(11)]
-    maps = chapters.heat_maps(rows)
-    assert [(m.extractor, len(m.columns)) for m in maps] == [("a", 9), ("a", 2), ("b", 9), ("b", 2)]
-    assert sum(cell is not None for m in maps for _, cells in m.rows for cell in cells) == len(rows)
+def forests_of(content: Content, labels: dict[str, str] | None = None) -> list[chapters.Forest]:
+    """The forest plots of this audit."""
+    found = chapters.cases(content.spec, content.criteria, content.verdicts)
+    return chapters.forests(found, content.scores, labels or {})
 
 
-def test_eligibility_names_extractors_only_where_they_differ() -> None:
-    """A quantity that every extractor qualifies needs no bracket; claims are listed by failure mode."""
-    rows = [
-        qualification("m", "q", "a", "d", "noise", 0),
-        qualification("m", "q", "b", "d", "noise", 0),
-        qualification("m", "r", "a", "d", "noise", 0),
-        qualification("m", "r", "b", "d", "noise", 3),
+def test_every_stratum_has_its_own_n_status_and_reason() -> None:
+    """A criterion that every site must meet shows all images first, then each site as it was judged, the missing one with its reason."""
+    forest = forests_of(stratified(content_of()))[0]
+    assert forest.each
+    assert forest.idents == ("P1-C1",)
+    assert [(b.name, b.n, b.status) for b in forest.branches] == [
+        ("all images", 40, ""), ("site=a", 140, "met"), ("site=b", 130, "not_met"), ("site=c", 42, "inconclusive"),
+        ("site=d", None, "missing"),
+    ]  # fmt: skip
+    assert forest.branches[-1].reason == "needs 50 images, got 12"
+
+
+def test_forests_share_one_stretch_of_the_number_line() -> None:
+    """All bounds and the threshold lie on the chart."""
+    forest = forests_of(stratified(content_of()))[0]
+    assert forest.over.low < 0.16
+    assert forest.over.high > 0.37
+
+
+def test_measured_strata_are_drawn_for_criteria_that_do_not_name_them() -> None:
+    """Values by label carry no status, their own bounds and the names of the classes; criteria drawn alike are drawn once."""
+    forest = forests_of(stratified(content_of(2, 3)), {"label=0": "benign"})[1]
+    assert not forest.each
+    assert forest.idents == ("P1-C2", "P1-C3", "P2-C1", "P2-C2", "P2-C3")
+    assert [(b.name, b.value, b.low, b.high, b.status) for b in forest.branches[1:]] == [
+        ("benign", 0.2, 0.19, 0.24, ""), ("label=1", 0.22, 0.19, 0.24, ""),
+    ]  # fmt: skip
+
+
+def test_tasks_are_matched_by_their_mix() -> None:
+    """The forest of a gain takes strata of that gain at the criterion's mix, and nothing else."""
+    body = spec_of(1, 1)
+    body["purposes"]["augment-segmentation"]["criteria"][0] |= {
+        "quantity": "classification.accuracy", "extractor": None, "mix": [1, 1], "gain_at_least": -0.1,
+        "failure_modes": [], "qualified_by": [],
+    }  # fmt: skip
+    del body["purposes"]["augment-segmentation"]["criteria"][0]["at_most"]
+    content = content_of(1, 1, spec=body)
+    row = content.criteria[0].model_copy(update={"quantity": "classification.accuracy", "extractor": ""})
+    where = {"stage": "evaluate", "component": "classification", "extractor": "", "tested_on": "real", "real_share": 1.0}
+    strata = [
+        score(quantity=q, synthetic_share=s, stratum="site=a", value=v, **where)
+        for q, s, v in [("accuracy_gain", 1.0, 0.01), ("accuracy_gain", 0.5, 0.02), ("accuracy", 1.0, 0.9)]
     ]
-    content = content_of(1, 1)
-    ((mode, by, claims),) = chapters.eligibility(rows, chapters.cases(content.spec, content.criteria, content.verdicts))
-    assert (mode, by["qualified"], by["reversed"], claims) == ("noise", ["m.q", "m.r (a)"], ["m.r (b)"], ["P1-C1"])
+    (forest,) = forests_of(replace(content, criteria=(row,), scores=(*content.scores, *strata)))
+    assert [(b.name, b.value) for b in forest.branches] == [("all images", pytest.approx(0.02)), ("site=a", 0.01)]
 
 
-def test_panels_put_what_a_criterion_rests_on_first() -> None:
-    """Null splits are no dose; the pair that a criterion is qualified by comes first whatever its response."""
-    content = content_of()
-    null = score(stage="null", perturbation="gaussian_noise", severity=0.0, repeat=0, value=99.0, ci_low=None, ci_high=None)
-    panels, in_all = chapters.panels((*content.scores, null), content.qualifications, content.spec)
-    assert (panels[0].row.component, panels[0].row.perturbation) == ("frechet", "gaussian_noise")
-    assert [d.severity for d in panels[0].doses] == [0.0, 0.25, 0.5, 1.0]
-    assert panels[0].doses[0].high < 1
-    assert in_all == 12
+def test_claims_name_failure_modes_with_their_criteria() -> None:
+    """One pair for each failure mode of each criterion."""
+    content = content_of(1, 2)
+    assert chapters.claims(chapters.cases(content.spec, (), ())) == [("noise", "P1-C1"), ("noise", "P1-C2")]
 
 
 def test_limitations_follow_from_the_rows() -> None:
@@ -119,6 +150,8 @@ def test_limitations_follow_from_the_rows() -> None:
     assert "1 of 22 results could not be computed; the reasons are in section 7." in said["Statistics"]
     assert any(line.startswith("2 of 18 planned cells gave no result") for line in said["Statistics"])
     assert any("blur" in line for line in said["Method"])
+    assert any(line.startswith("Defects of 4 kinds were planted") for line in said["Method"])
+    assert not any("harmless" in line for line in said["Method"])
 
 
 def test_unknown_patients_are_a_limitation() -> None:

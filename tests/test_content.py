@@ -89,10 +89,21 @@ def test_replicates_of_the_battery_are_attached_as_lists() -> None:
     """All values of the battery are in results.json, without a row each; pictures are there by digest."""
     content = ordered(content_of())
     body = json.loads(attachments(content)["results.json"].body)
-    battery = [s for s in content.scores if s.stage == "qualify"]
+    battery = [s for s in content.scores if s.stage in ("null", "qualify")]
     assert sum(len(group["values"]) for group in body["replicates"]) == len(battery) > 0
     assert len(body["scores"]) == len(content.scores) - len(battery)
     assert all("png" not in row and len(row["png_sha256"]) == 64 for row in body["pictures"])
+
+
+def test_responses_are_attached_as_curves() -> None:
+    """Every response of the battery is in results.json, one entry per quantity and defect, severities rising."""
+    content = content_of()
+    entries = json.loads(attachments(ordered(replace(content, responses=content.responses[::-1])))["results.json"].body)["responses"]
+    assert sum(len(entry["mean"]) for entry in entries) == len(content.responses) > 0
+    assert all(entry["severity"] == [0.0, 0.25, 0.5, 1.0] for entry in entries)
+    first = next(r for r in content.responses if r.severity == 1.0)
+    (entry,) = [e for e in entries if all(e[k] == getattr(first, k) for k in ("component", "quantity", "extractor", "perturbation"))]
+    assert (entry["response"][-1], entry["failure_mode"]) == (first.response, first.failure_mode)
 
 
 def test_image_sets_come_in_the_order_of_their_use() -> None:

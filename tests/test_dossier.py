@@ -14,7 +14,7 @@ from typing import Any
 
 import pikepdf
 import pytest
-from fabricated_audit import content_of, criterion, score, spec_of
+from fabricated_audit import content_of, criterion, score, spec_of, stratified, untestable
 
 from harness import dossier, wording
 from harness.errors import HarnessError
@@ -154,7 +154,11 @@ def long_names() -> dossier.Content:
     ]
     large = [r.model_copy(update={k: v * 1e7 for k in ("value", "ci_low", "ci_high") if (v := getattr(r, k)) is not None}) for r in rows]
     scores = [s.model_copy(update={"component": "x" * 40, "quantity": s.quantity + "y" * 40, "unit": "mm"}) for s in content.scores]
-    return replace(content, audit_id="n" * 64 + "-0a1b2c3d-4e5f6071", criteria=tuple(large), scores=tuple(scores))
+    long = {"component": "x" * 40, "perturbation": "z" * 64}
+    qualifications = tuple(q.model_copy(update=long) for q in content.qualifications)
+    responses = tuple(r.model_copy(update=long) for r in content.responses)
+    named = {"criteria": tuple(large), "scores": tuple(scores), "qualifications": qualifications, "responses": responses}
+    return replace(content, audit_id="n" * 64 + "-0a1b2c3d-4e5f6071", **named)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +185,52 @@ def test_sections_without_data_say_so_in_one_line() -> None:
     text = shown(small())
     for what in ("Metric qualification", "Upstream metrics", "Nearest training images", "Downstream task", "Experts and model judges"):
         assert f"{what}: not evaluated in this audit." in text
+
+
+def section_six(content: dossier.Content) -> str:
+    """The chapter on metric qualification as a reader sees it."""
+    return shown(content).rsplit("6Metric qualification", 1)[1].split("7Results per claim")[0]
+
+
+def test_qualification_shows_responses_eligibility_alarms_and_the_literature() -> None:
+    """Numbers in the cells, who may speak to what, denominators of alarms, and agreement with what was reported elsewhere."""
+    text = section_six(content_of())
+    for said in (
+        "+30", "\u22124.0", "100 %", "untested", "5 pairs of quantity and defect without an outcome",
+        "1 of 1, but moved by +3.0 under sub pixel shift: manifold.density, precision", "2 of 100",
+        "Distances worsen with noise.", "4 of 4 responses of distances (2 quantities; gaussian noise) became worse; median response +25.5.",
+        "No defect of the failure mode internal duplication was planted.", "dashed: classification.accuracy",
+    ):  # fmt: skip
+        assert said in text, said
+
+
+def test_qualification_reads_without_task_and_with_one_defect() -> None:
+    """A small battery has the same chapter: nothing is blank, and nothing is said of a task."""
+    content = content_of()
+    one = [r for r in content.responses if r.perturbation == "gaussian_noise" and not r.tested_on]
+    rows = [q for q in content.qualifications if q.perturbation == "gaussian_noise" and q.component != "classification"]
+    text = section_six(replace(content, responses=tuple(one), qualifications=tuple(rows)))
+    assert "+30" in text
+    assert "classification" not in text
+
+
+def test_a_battery_that_tested_nothing_says_why() -> None:
+    """Rows without an outcome are a chapter with reasons, not an empty one."""
+    content = content_of(metrics=False)
+    row = untestable("mask_alignment", "alignment", "", "lesion_removal", "local_morphology")
+    text = section_six(replace(content, qualifications=(row,)))
+    assert "1 pair of quantity and defect without an outcome: not tested: needs masks, and these images have none" in text
+    assert "No quantity was tested; the reasons are above." in text
+
+
+def test_criteria_by_stratum_are_a_forest_plot() -> None:
+    """Each stratum has its estimate, bounds, n and status; a stratum without a value has its reason."""
+    text = shown(stratified(content_of()))
+    assert "every stratum must meet it" in text
+    assert "strata are descriptive" in text
+    assert "label=1" in text
+    assert re.search(r"site=b\s+0\.340 \[0\.310, 0\.370\]\s+130\s+Not met", text)
+    assert re.search(r"site=d\s+not computable: needs 50 images, got 12\s+unknown\s+Missing", text)
 
 
 def test_a_missing_value_without_a_reason_stops_the_render() -> None:

@@ -1,4 +1,4 @@
-"""A stranger's metric as its own distribution: built, installed in its own environment, listed, measured, reported."""
+"""A stranger's metric and perturbation as distributions of their own: built, installed in an environment, listed, used, reported."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.dossier import collect, html
 from harness.phantoms import phantoms, write_phantoms
+from harness.store import Store
 
 pytestmark = pytest.mark.xdist_group("examples")  # the environment is made once
-SHARPNESS = Path(__file__).parent / "examples" / "harness-sharpness"
+EXAMPLES = Path(__file__).parent / "examples"
 MODEL = """
 audit: sharpness
 seed: 7
@@ -34,16 +36,18 @@ purposes:
 
 @pytest.fixture(scope="session")
 def stranger(tmp_path_factory: pytest.TempPathFactory, new_environment: Callable[..., Path]) -> Path:
-    """Return the python of an environment in which harness-sharpness is installed from its own wheel."""
+    """Return the python of an environment in which harness-sharpness and harness-streaks are installed from their own wheels."""
     folder = tmp_path_factory.mktemp("stranger")
-    source = folder / "harness-sharpness"
-    source.mkdir()
-    for file in SHARPNESS.iterdir():
-        if file.is_file():
-            (source / file.name).write_bytes(file.read_bytes())
-    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", source, cwd=folder)
+    wheels = []
+    for name in ("harness-sharpness", "harness-streaks"):
+        source = folder / name
+        source.mkdir()
+        for file in (EXAMPLES / name).iterdir():
+            if file.is_file():
+                (source / file.name).write_bytes(file.read_bytes())
+        _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", source, cwd=folder)
+        wheels.append(next((source / "dist").glob("*.whl")))
     python = new_environment(folder / "environment", with_harness=True)
-    wheel = next((source / "dist").glob("*.whl"))
     _run(
         sys.executable,
         "-m",
@@ -55,7 +59,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory, new_environment: Callable
         "--no-deps",
         "--no-index",
         "--no-compile",
-        wheel,
+        *wheels,
         cwd=folder,
     )
     return python
@@ -109,3 +113,30 @@ def test_a_strangers_metric_is_in_the_scores_and_in_the_dossier(stranger: Path, 
     with pikepdf.open(found[0]) as dossier:
         attached = b"".join(item.get_file().read_bytes() for item in dossier.attachments.values())
     assert b"harness-sharpness" in attached
+
+
+@pytest.mark.slow
+def test_a_strangers_perturbation_takes_part_in_the_battery_and_the_heat_map(stranger: Path, tmp_path: Path) -> None:
+    """`harness qualify` plants the streaks, says who notices them, and draws them in a dossier."""
+    pikepdf = pytest.importorskip("pikepdf")
+    write_phantoms(tmp_path / "real", replace(phantoms(200, seed=1, size=32, prefix="tr"), masks=None))
+    data = "{labels: folder, spacing_mm: [1.0, 1.0]}"
+    _run(
+        stranger, "-m", "harness.cli", "qualify", tmp_path / "real", "--perturbation", "{streaks: {dose_of_concern: 1.0}}", "--metric", "sharpness",
+        "--metric", "spectrum", "--data", data, "--workers", "0", "--quiet", cwd=tmp_path, codes=(0,),
+    )  # fmt: skip
+    store = tmp_path / "out" / "results.duckdb"
+    query = "select component, failure_mode, outcome from qualifications where perturbation = 'streaks' order by all"
+    rows = _run(stranger, "-m", "harness.cli", "sql", query, "--store", store, "--format", "csv", cwd=tmp_path)
+    assert "sharpness,artefact" in rows
+    assert "spectrum,artefact,qualified" in rows
+
+    found = list((tmp_path / "out").glob("*.pdf"))
+    assert len(found) == 1
+    with pikepdf.open(found[0]) as dossier:
+        attached = b"".join(item.get_file().read_bytes() for item in dossier.attachments.values())
+    assert b"harness-streaks" in attached
+    opened = Store(store)
+    page = html(collect(opened, opened.audits()[0]))
+    assert '<table class="heat"' in page
+    assert "Streaks" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -87,6 +88,66 @@ def test_dose_response_draws_every_dose_with_and_without_a_band() -> None:
     parsed(svg)
     assert svg.count("<circle") == 3
     parsed(figures.dose_response([Dose(0.0, 1.0, 1.0, 1.0), Dose(0.0, 1.0, 1.0, 1.0)], None, None, "bad", "t"))
+
+
+def test_the_task_is_drawn_beside_the_quantity_in_another_way() -> None:
+    """A dashed line with hollow dots, on the same axis."""
+    doses = [Dose(0.0, 0.0, -1.0, 1.0), Dose(1.0, 50.0, 45.0, 60.0)]
+    task = [Dose(0.0, 0.0, -1.0, 1.0), Dose(1.0, 2.0, 1.0, 3.0)]
+    svg = figures.dose_response(doses, (-2.6, 2.6), 1.0, "good", "t", task, True)
+    parsed(svg)
+    assert svg.count('fill="#fff" stroke="#15202e"') == 2
+    assert 'stroke-dasharray="8 5"' in svg
+
+
+def test_a_folded_axis_shows_small_and_large_responses() -> None:
+    """Between -2 and 300 null standard deviations, the band of 2.6 keeps a sixth of the height; ticks do not touch."""
+    doses = [Dose(0.0, -2.0, -2.0, -2.0), Dose(1.0, 300.0, 300.0, 300.0)]
+    svg = figures.dose_response(doses, (-2.6, 2.6), None, "good", "t", (), True)
+    height = float(re.findall(r'height="([\d.]+)" fill="#eceff3"', svg)[0])
+    assert height > 174 / 6
+    places = sorted(float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="end"', svg))
+    assert len(places) >= 3
+    assert all(after - before >= 20 for before, after in pairwise(places))
+
+
+@pytest.mark.parametrize("look", sorted(figures.LINES))
+def test_every_family_has_a_line_a_marker_and_a_key(look: str) -> None:
+    """Families differ in shape as well as colour, and the legend draws what the chart draws."""
+    points = (Dose(0.0, 0.0, 0.0, 0.0), Dose(0.5, 3.0, -1.0, 9.0))
+    parsed(figures.overview([figures.Line(look, points)], 0.5, "t"))
+    parsed(figures.line_key(look, "words"))
+    assert len({shape for shape, _ in figures.LINES.values()}) == len(figures.LINES)
+
+
+def test_an_overview_of_one_severity_is_a_chart_too() -> None:
+    """A single dose gives markers without a line."""
+    parsed(figures.overview([figures.Line("distance", (Dose(1.0, 4.0, 4.0, 4.0),))], None, "t"))
+
+
+def test_severities_that_are_close_are_not_printed_over_each_other() -> None:
+    """The dose of concern is always labelled."""
+    doses = [Dose(s, s, s, s) for s in (0.0, 0.01, 0.02, 0.05, 1.0)]
+    svg = figures.dose_response(doses, None, 0.02, "good", "t")
+    assert ">0.02<" in svg
+    assert ">0.01<" not in svg
+
+
+def test_heads_of_columns_are_named_once_a_group() -> None:
+    """The name is drawn in the first column; every column has words for those who cannot see it."""
+    assert ">Gaussian noise<" in figures.column_head("Gaussian noise", "noise", 60.0, 300.0, "Gaussian noise, noise")
+    later = figures.column_head("", "noise", 60.0, 300.0, "Gaussian noise, noise")
+    parsed(later)
+    assert "<text" not in later
+
+
+def test_styles_of_the_heat_map_hold_every_response() -> None:
+    """Each response has a style whose ink is the one that marks are drawn with; the style is that of a colour nearby."""
+    rules = dict(re.findall(r"td\.(\w+) \{ background-color: #\w+; color: (#\w+) \}", figures.heat_styles()))
+    for value in (-99.0, -4.0, -1.3, -0.01, 0.0, 0.04, 2.2, 4.0, 1e6):
+        assert rules[figures.heat_class(value)] == figures.heat_ink(value)
+    assert figures.heat_class(-0.5).startswith("better")
+    assert figures.heat_class(0.5).startswith("worse")
 
 
 def test_heat_is_white_at_zero_and_its_ink_stays_legible() -> None:

@@ -1,4 +1,4 @@
-"""The pages of the built-in metrics and extractors are those of the code."""
+"""The pages of the built-in metrics, extractors and perturbations are those of the code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.manual import INTRODUCTIONS, manual
 HOST = Host.discover()
 
 
-@pytest.mark.parametrize(("kind", "folder"), [("metric", "metrics"), ("extractor", "extractors")])
+@pytest.mark.parametrize(("kind", "folder"), [("metric", "metrics"), ("extractor", "extractors"), ("perturbation", "perturbations")])
 def test_the_pages_are_fresh(kind: str, folder: str, root: Path) -> None:
     """`make schemas` was run after the last change of a component."""
     assert (root / "plugins" / folder / "README.md").read_text(encoding="utf-8") == manual(kind, HOST)

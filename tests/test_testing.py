@@ -94,10 +94,28 @@ class Guess(Task):
     quantities = (Quantity(name="right", better="higher"), Quantity(name="share", better="higher"))
     regions = ("all",)
 
-    def evaluate(self, training: ImageSet, validation: ImageSet, test: ImageSet, context: Context) -> dict[str, Any]:
+    def fit(self, training: ImageSet, validation: ImageSet, context: Context) -> None:
+        """Leave the guess."""
+        np.save(context.workdir / "guess.npy", np.bincount(training.labels).argmax())
+
+    def score(self, test: ImageSet, context: Context) -> dict[str, Any]:
         """Return whether the guess is right."""
-        guess = np.bincount(training.labels).argmax()
+        guess = np.load(context.fitted / "guess.npy")
         return {"right": np.ma.masked_array(test.labels == guess, dtype=float)[:, None], "share": 0.5}
+
+
+class Forgetful(Guess):
+    """Keeps what it learned in the instance."""
+
+    _guess: int = -1
+
+    def fit(self, training: ImageSet, validation: ImageSet, context: Context) -> None:
+        """Remember the guess."""
+        self._guess = int(np.bincount(training.labels).argmax())
+
+    def score(self, test: ImageSet, context: Context) -> dict[str, Any]:
+        """Return whether the guess is right."""
+        return {"right": np.asarray(test.labels == self._guess, dtype=float)[:, None], "share": 0.5}
 
 
 class Memory(RatingImporter):
@@ -339,9 +357,14 @@ def changed(base: type[Component], verb: str, value: Callable[..., Any]) -> type
         (changed(Grey, "sample", lambda s: s.take([0])), "returns 1 images where 12 were asked for"),
         (changed(Grey, "sample", lambda s: replace(s, origin="real")), "origin="),
         (changed(Grey, "sample", lambda s: s.images), "must return an ImageSet or a folder, got ndarray"),
-        (changed(Guess, "evaluate", lambda r: {"right": 1.0}), r"returns \['right'\]"),
-        (changed(Guess, "evaluate", lambda r: {**r, "share": np.ones(5)}), r"share has shape \(5,\)"),
-        (changed(Guess, "evaluate", lambda r: {**r, "share": np.full(48, np.nan)}), "mask the cases"),
+        (changed(Guess, "score", lambda r: {"right": 1.0}), r"returns \['right'\]"),
+        (changed(Guess, "score", lambda r: [1.0]), "must return a mapping of quantity to values, got list"),
+        (changed(Guess, "score", lambda r: {**r, "share": np.ones(5)}), r"share has shape \(5,\), expected \(48, 1\)"),
+        (changed(Guess, "score", lambda r: {**r, "share": np.ones(48)}), r"share has shape \(48,\), expected \(48, 1\)"),
+        (changed(Guess, "score", lambda r: {**r, "share": np.full((48, 1), np.nan)}), "mask the cases"),
+        (changed(Guess, "score", lambda r: {**r, "share": None}), "share is None, which is not a number"),
+        (changed(Guess, "score", lambda r: {**r, "share": np.random.default_rng().random()}), "other values of share for the same images"),
+        (Forgetful, "other values of right for the same images, seed and fitted folder"),
         (changed(Memory, "read", lambda r: []), "reads no rating"),
         (changed(Memory, "read", lambda r: None), "ratings one by one, got NoneType"),
         (changed(Memory, "read", lambda r: ["a"]), "must give Rating, got str"),

@@ -29,7 +29,7 @@ MODEL: dict[str, Any] = {
     "metrics": ["frechet", "manifold", "memorisation"],
     "strata": [],
     "perturbations": ["gaussian_noise"],
-    "qualification": {"replicates": 6, "null_splits": 24, "fault_seeds": 1},
+    "battery": {"replicates": 6, "null_splits": 24, "fault_seeds": 1},
     "intervals": {"half_samples": 10, "floor_splits": 4},
     "purposes": {
         "augment": {

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import datasets
+from .. import datasets, trials
 from ..bench import Bench
 from ..cells import Cell, Draft, derive
 from ..checks import Parts
 from ..components import Task
-from ..errors import NotComputable, PluginError
+from ..errors import NotComputable
 from ..images import ImageSet
 from ..quantities import Quantity, Record
 from ..records import CaseScoreRow, CellStatus, ScoreRow
@@ -71,19 +71,17 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     if synthetic_share:
         chosen.append(_synthetic(bench.images(arguments["sample"], "synthetic"), round(synthetic_share * len(train)), rng))
     mixed = join([images for images in chosen if len(images)])
-    workdir = folder / "work"
+    fitted, workdir = folder / "fitted", folder / "work"
+    fitted.mkdir()
     workdir.mkdir()
     # No word of the mix enters the seed: initialisation and order of batches start the same for every mix of a repeat.
-    context = bench.context(workdir, "task", part.name, part.offer.version, repeat)
-    answer = task.evaluate(mixed, validation, test, context)
-    promised = [q.name for q in task.quantities]
-    if set(answer) != set(promised):
-        raise PluginError(f"{task.name} returned {sorted(answer)}; it promised {promised}")
+    context = bench.context(fitted, "task", part.name, part.offer.version, repeat)
+    trials.fit(part, mixed, validation, context)
+    scored = trials.score(part, test, replace(context, workdir=workdir, fitted=fitted))
     patients = test.patients or (None,) * len(test)
     arrays: dict[str, np.ndarray] = {}
-    for quantity in task.quantities:
-        values = _checked(task, quantity, answer[quantity.name], len(test))
-        arrays[quantity.name] = values.filled(np.nan)
+    for quantity, values in scored.items():
+        arrays[quantity] = values.filled(np.nan)
         if values.ndim == 0:
             continue
         regions = task.regions or ("",)
@@ -91,7 +89,7 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
             for region, value in zip(regions, row, strict=True):
                 if value is not np.ma.masked:
                     yield CaseScoreRow(
-                        cell=cell.key, component=part.name, quantity=quantity.name, tested_on="real", region=region,
+                        cell=cell.key, component=part.name, quantity=quantity, tested_on="real", region=region,
                         real_share=real_share, synthetic_share=synthetic_share, repeat=repeat, case_id=test.ids[case],
                         patient=patients[case], value=float(value),
                     )  # fmt: skip
@@ -172,16 +170,6 @@ def _synthetic(synthetic: ImageSet, n: int, rng: np.random.Generator) -> ImageSe
     if n > len(synthetic):
         raise NotComputable(f"this mix needs {n} synthetic images, got {len(synthetic)}; ask for more samples or a smaller share")
     return synthetic.take(np.sort(rng.choice(len(synthetic), n, replace=False)))
-
-
-def _checked(task: Task, quantity: Quantity, answer: Any, n: int) -> np.ma.MaskedArray:
-    values: np.ma.MaskedArray = np.ma.masked_array(answer, dtype=np.float64)
-    shape = (n, len(task.regions)) if task.regions else (n,)
-    if values.shape not in ((), shape):
-        raise PluginError(f"{task.name} returned shape {values.shape} for {quantity.name}; promised {shape} or one number")
-    if not np.isfinite(values.compressed()).all():
-        raise PluginError(f"{task.name} returned a number that is not finite for {quantity.name}; mask a case that has none")
-    return values
 
 
 def _stack(loaded: Sequence[dict[str, np.ndarray]], name: str, region: int) -> np.ndarray | None:

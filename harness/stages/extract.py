@@ -1,14 +1,15 @@
-"""Turns images into numbers once per image set: the real and synthetic ones, and the real ones with planted defects.
+"""Turns images into numbers once per image set: train, test and synthetic.
 
 Extractors give the features that metrics share; a metric that describes images itself gives the numbers that it alone works on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,11 +17,10 @@ from ..asking import numbers_of
 from ..bench import Bench
 from ..cells import Cell, Draft
 from ..checks import Part, Parts
-from ..components import Extractor, Metric, Perturbation
+from ..components import Extractor, Metric
 from ..images import ImageSet
 from ..quantities import Record
 from ..records import CellStatus
-from .battery import planted
 
 ROLES = ("train", "test", "synthetic")
 Kind = Literal["extractor", "metric"]
@@ -35,6 +35,23 @@ class Embedded:
     fitted: str | None
     roles: dict[str, str]
 
+    @property
+    def label(self) -> str:
+        """Name of the file of planted images' numbers."""
+        return f"{self.kind}-{self.index}"
+
+    def part(self, parts: Parts) -> Part:
+        """Return the extractor or the metric."""
+        return (parts.extractors if self.kind == "extractor" else parts.metrics)[self.index]
+
+    def keys(self, role: str) -> list[str]:
+        """Return the cells that numbers like those of `role` rest on."""
+        return [self.roles[role], *([self.fitted] if self.fitted else [])]
+
+    def argument(self) -> dict[str, Any]:
+        """Return what a cell must know of it to make numbers of other images."""
+        return {self.kind: self.index, "fitted": self.fitted, "clean": self.roles["train"]}
+
 
 @dataclass(frozen=True)
 class Described:
@@ -42,6 +59,11 @@ class Described:
 
     extractors: dict[str, Embedded]
     metrics: dict[str, Embedded]
+
+    def all(self) -> Iterator[Embedded]:
+        """Yield every source."""
+        yield from self.extractors.values()
+        yield from self.metrics.values()
 
     def of(self, parts: Parts, metric: Part) -> list[tuple[str, Embedded | None]]:
         """Return the sources that a metric is measured on, with the extractor's name; one without numbers for a metric on images."""
@@ -52,8 +74,11 @@ class Described:
         return [(name, self.extractors[name]) for name in parts.extractors_of(metric)]
 
 
-def cells(draft: Draft, parts: Parts, data: str, sample: str, synthetic: str, n: int) -> Described:
-    """Add the cells of every source; `synthetic` is the digest of the synthetic images, once they are known."""
+def cells(draft: Draft, parts: Parts, data: str, sample: str | None, synthetic: str, n: int) -> Described:
+    """Add the cells of every source; `synthetic` is the digest of the synthetic images, once they are known.
+
+    sample: the cell that makes them, None where metrics are qualified without a generator.
+    """
     describing = [(k, part) for k, part in enumerate(parts.metrics) if isinstance(part.component, Metric) and part.component.describes()]
     made: dict[str, dict[str, Embedded]] = {"extractor": {}, "metric": {}}
     sources: list[tuple[Kind, int, Part]] = [("extractor", k, part) for k, part in enumerate(parts.extractors)]
@@ -63,8 +88,8 @@ def cells(draft: Draft, parts: Parts, data: str, sample: str, synthetic: str, n:
             arguments = {"extractor": index, "data": data}
             fitted = draft.add("extract", part.name, f"fit {part.name} on train", "extract.fit", arguments, part.identity, [data], 2)
         roles = {}
-        for role in ROLES:
-            owner = sample if role == "synthetic" else data
+        for role in ROLES if sample is not None else ROLES[:2]:
+            owner = sample if sample is not None and role == "synthetic" else data
             arguments = {kind: index, "images": owner, "role": role, "fitted": fitted}
             arguments |= {"sha256": synthetic} if role == "synthetic" else {}
             needs = [owner, *([fitted] if fitted else [])]
@@ -72,23 +97,6 @@ def cells(draft: Draft, parts: Parts, data: str, sample: str, synthetic: str, n:
             roles[role] = draft.add("extract", part.name, title, "extract.embed", arguments, part.identity, needs, 1 + n / 300)
         made[kind][part.name] = Embedded(kind, index, fitted, roles)
     return Described(made["extractor"], made["metric"])
-
-
-def planted_cell(draft: Draft, parts: Parts, source: Embedded, perturbation: int, dose: float, fault: int, data: str) -> str:
-    """Add the cell that plants one defect at one dose and describes the images."""
-    part = (parts.extractors if source.kind == "extractor" else parts.metrics)[source.index]
-    defect = parts.perturbations[perturbation]
-    arguments = {
-        source.kind: source.index,
-        "perturbation": perturbation,
-        "dose": dose,
-        "fault": fault,
-        "data": data,
-        "fitted": source.fitted,
-    }
-    title = f"{part.name} of {defect.name} at {dose:g}, fault seed {fault}"
-    return draft.add("extract", part.name, title, "extract.embed_planted", arguments, [part.identity, defect.identity],
-                     [data, *([source.fitted] if source.fitted else [])], 2)  # fmt: skip
 
 
 def fit(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
@@ -104,32 +112,24 @@ def fit(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
 def embed(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     """Store the numbers of one image set."""
     images = bench.images(cell.arguments["images"], cell.arguments["role"])
-    _store(bench, cell, folder, images)
+    np.save(folder / "features.npy", numbers(bench, cell.arguments, images, folder))
     yield from ()
 
 
-def embed_planted(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
-    """Plant a defect and store the numbers of what comes out."""
-    arguments = cell.arguments
-    part = bench.parts.perturbations[arguments["perturbation"]]
-    assert isinstance(part.component, Perturbation)
-    images = planted(bench, arguments["data"], part, arguments["dose"], arguments["fault"], folder)
-    _store(bench, cell, folder, images)
-    yield from ()
+def numbers(bench: Bench, source: Mapping[str, Any], images: ImageSet, folder: Path) -> np.ndarray:
+    """Return what an extractor, or a metric that describes images itself, makes of these images, (N, F) float32.
 
-
-def _store(bench: Bench, cell: Cell, folder: Path, images: ImageSet) -> None:
-    arguments = cell.arguments
-    part = bench.parts.metrics[arguments["metric"]] if "metric" in arguments else bench.parts.extractors[arguments["extractor"]]
-    workdir = folder / "work"
-    workdir.mkdir()
-    context = bench.context(workdir, "extract", part.name, part.offer.version, fitted=arguments["fitted"])
-    if isinstance(part.component, Metric):
-        answer = part.component.describe(images, context)
-    else:
-        assert isinstance(part.component, Extractor)
-        answer = part.component.extract(images, context)
-    np.save(folder / "features.npy", numbers_of(answer, len(images)))
+    source: the component by its place, and the cell in which it was fitted.
+    """
+    part = bench.parts.metrics[source["metric"]] if "metric" in source else bench.parts.extractors[source["extractor"]]
+    with tempfile.TemporaryDirectory(dir=folder) as workdir:
+        context = bench.context(Path(workdir), "extract", part.name, part.offer.version, fitted=source["fitted"])
+        if isinstance(part.component, Metric):
+            answer = part.component.describe(images, context)
+        else:
+            assert isinstance(part.component, Extractor)
+            answer = part.component.extract(images, context)
+    return numbers_of(answer, len(images))
 
 
 def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:

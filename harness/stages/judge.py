@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..evidence import Evidence, Judged, judged, memorisation_evaluated, memorisation_signature, unqualified
+from .. import signatures
+from ..components import FailureMode
+from ..evidence import Evidence, Judged, judged, spaced, unnoticed, unqualified
 from ..records import CriterionRow, CriterionStatus, EvidenceKind, FindingRow, VerdictRow, VerdictWord
 from ..spec import Criterion, Purpose
 from ..verdicts import (
@@ -28,6 +30,8 @@ _CLAIM_WORDS: Mapping[ClaimStatus, str] = {"adequate": "supported", "insufficien
 _RULES: Mapping[str, str] = {
     "R1": "a purpose that uses a model needs a critical task criterion on real images",
     "R2": "distances alone support no critical claim",
+    "R3": "a claim on local detail needs a task, experts, or a metric that noticed two defects of it and missed none",
+    "R4": "a claim on collapse needs coverage in each stratum; one on collapse or invention needs experts or a reason",
     "R5": "distances support nothing where memorisation shows and they improve",
     "R8": "a critical claim needs two kinds of evidence or a stated reason for one",
 }
@@ -62,16 +66,14 @@ class Judgement:
 
 def judge(purposes: Mapping[str, Purpose], evidence: Evidence, lock: Lock | None, cell: str) -> Judgement:
     """Judge every criterion of every purpose. lock: None if this plan is the first under its name."""
-    signature = memorisation_signature(purposes, evidence)
-    findings: list[FindingRow] = []
-    if signature:
-        findings.append(FindingRow(cell=cell, severity="adverse", kind="memorisation", text=signature))
+    signs = signatures.findings(purposes, evidence, cell)
+    findings = list(signs)
     if lock is not None and lock.broken:
         findings.append(_deviation(cell, "major", f"{lock.broken}; every criterion is post hoc", ""))
     if lock is not None:
         dropped = sorted(set(lock.purposes) - set(purposes))
         findings += [_deviation(cell, "major", "the purpose was dropped after the plan was locked", name) for name in dropped]
-    benches = [_Bench(name, purpose, evidence, lock, signature, cell) for name, purpose in purposes.items()]
+    benches = [_Bench(name, purpose, evidence, lock, signs, cell) for name, purpose in purposes.items()]
     return Judgement(
         tuple(row for bench in benches for row in bench.rows()),
         tuple(bench.verdict() for bench in benches),
@@ -87,8 +89,9 @@ def _deviation(cell: str, level: DeviationLevel, text: str, where: str) -> Findi
 class _Bench:
     """Judges one purpose: each criterion after its guards, then the rules, then the verdict."""
 
-    def __init__(self, name: str, purpose: Purpose, evidence: Evidence, lock: Lock | None, signature: str, cell: str) -> None:
-        self.name, self.purpose, self.evidence, self.signature, self.cell = name, purpose, evidence, signature, cell
+    def __init__(self, name: str, purpose: Purpose, evidence: Evidence, lock: Lock | None, signs: Sequence[FindingRow], cell: str) -> None:
+        self.name, self.purpose, self.evidence, self.signs, self.cell = name, purpose, evidence, signs, cell
+        self.copying = any(sign.kind == "memorisation" for sign in signs)
         self.by_id = {c.id: c for c in purpose.criteria}
         self.broken = lock.broken if lock is not None else ""
         self.changes: tuple[Change, ...] = changes(lock.purposes.get(name), purpose) if lock is not None else ()
@@ -139,7 +142,7 @@ class _Bench:
             "missing": part.missing,
             "invalid": f"the test data are not independent: {breach.text.rstrip('.')}" if breach else "",
             "post_hoc": self.broken or post_hoc,
-            "unqualified": self._unqualified(criterion, part.extractor),
+            "unqualified": self._unqualified(criterion, part),
             "insufficient_n": self._too_few(criterion, part),
         }
         return settle({status: reason for status, reason in failed.items() if reason}, decision, sentence)
@@ -152,15 +155,15 @@ class _Bench:
             return f"{n} {criterion.unit}s of at least {criterion.n_min}"
         return f"{runs} sampling runs of at least {criterion.runs_min}" if runs < criterion.runs_min else ""
 
-    def _unqualified(self, criterion: Criterion, extractor: str) -> str:
+    def _unqualified(self, criterion: Criterion, part: Judged) -> str:
         """Return why the quantity, or what guards it, does not let the value count; the quantity comes first."""
         distance = self.evidence.family(criterion) == "distance"
-        if distance and self.signature:
+        if distance and self.copying:
             return "a signature of memorisation was observed, so distances of this run support nothing (R5)"
         circular = criterion.id in self._guards_of(criterion)
         met = [] if circular else [self.by_id[g] for g in criterion.guards if g in self.by_id and self._met(g)]
         guarded = {mode for guard in met for mode in self.evidence.claimed_modes(guard)}
-        reason = unqualified(criterion, extractor, self.evidence, guarded)
+        reason = unqualified(criterion, part, self.evidence, guarded)
         if reason or circular:
             return reason or f"its guards lead back to {criterion.id}"
         for guard in criterion.guards:
@@ -206,12 +209,48 @@ class _Bench:
         alone = [c for c in self._claims() if all(self.evidence.family(criterion) == "distance" for criterion in c)]
         return f"the claim of {_ids(alone[0])} rests on distances alone" if alone else ""
 
+    def _broken_r3(self) -> str:
+        for claim in self._claims():
+            if FailureMode.LOCAL_MORPHOLOGY in self._named(claim) and not any(self._shows_detail(c) for c in claim):
+                return f"the claim of {_ids(claim)} is about local detail, and nothing that is known to see it speaks for it"
+        return ""
+
+    def _broken_r4(self) -> str:
+        for claim in self._claims():
+            modes = self._named(claim) & {FailureMode.MODE_COLLAPSE, FailureMode.MODE_INVENTION}
+            if FailureMode.MODE_COLLAPSE in modes and not any(self._covers(c) for c in claim):
+                each = " that each stratum must meet" if self.evidence.stratified else ""
+                return f"the claim of {_ids(claim)} names mode collapse and has no criterion on coverage{each}"
+            if modes and not any(self.evidence.kind(c) == "E3" for c in claim) and not _reasoned(claim):
+                names = " and ".join(map(spaced, sorted(modes)))
+                return f"the claim of {_ids(claim)} names {names}, no experts looked, and no reason is given"
+        return ""
+
+    def _named(self, claim: list[Criterion]) -> set[str]:
+        """Return the failure modes that the critical criteria of a claim name: what it was declared to say, met or not."""
+        return {mode for c in claim if c.role == "critical" for mode in self.evidence.claimed_modes(c)}
+
+    def _shows_detail(self, criterion: Criterion) -> bool:
+        """Return whether a criterion can speak for local detail: a task, experts, or a metric that noticed every defect of two or more."""
+        kind = self.evidence.kind(criterion)
+        if kind in ("E2", "E3"):
+            return kind == "E3" or self.evidence.needs_synthetic(criterion)
+        tested = [
+            row for row in self.evidence.tested(criterion, self._judge(criterion)[0].extractor)
+            if row.failure_mode == FailureMode.LOCAL_MORPHOLOGY and row.outcome is not None
+        ]  # fmt: skip
+        return kind == "E1" and len({row.perturbation for row in tested}) > 1 and not any(unnoticed(criterion, row) for row in tested)
+
+    def _covers(self, criterion: Criterion) -> bool:
+        each = bool(criterion.strata) and criterion.strata_role == "each_must_meet"
+        return self.evidence.family(criterion) == "coverage" and (each or not self.evidence.stratified)
+
     def _broken_r8(self) -> str:
         for claim in self._claims():
             kinds: set[EvidenceKind] = {self.evidence.kind(c) for c in claim}
             if kinds == {"E4"}:
                 return f"the claim of {_ids(claim)} rests on language models alone"
-            if len(kinds) < 2 and not any(c.one_kind_because for c in claim if c.role == "critical"):
+            if len(kinds) < 2 and not _reasoned(claim):
                 return f"the claim of {_ids(claim)} rests on one kind of evidence, and no reason is given"
         return ""
 
@@ -227,8 +266,8 @@ class _Bench:
         if self.evidence.runs == 1 and any(self.evidence.needs_synthetic(c) for c in self.purpose.criteria):
             found.append(_ONE_RUN)
         found += [f"Minor deviation: {_where(c)}{c.text}." for c in self.changes if c.level == "minor"]
-        found += [f"Open adverse finding: {f.text}" for f in self.evidence.findings if f.severity == "adverse"]
-        return [*found, f"Open adverse finding: {self.signature}"] if self.signature else found
+        adverse = [f for f in (*self.evidence.findings, *self.signs) if f.severity == "adverse"]
+        return [*found, *(f"Open adverse finding: {f.text}" for f in adverse)]
 
     def _level(self) -> DeviationLevel:
         levels = {c.level for c in self.changes}
@@ -238,7 +277,9 @@ class _Bench:
         """Return the verdict with the rules in the order in which they were applied."""
         claims = [[c for c in claim if c.role == "critical"] for claim in self._claims()]
         statuses = [[self._status(c) for c in claim] for claim in claims]
-        checks = {"R1": self._broken_r1(), "R2": self._broken_r2(), "R8": self._broken_r8()}
+        checks = {
+            "R1": self._broken_r1(), "R2": self._broken_r2(), "R3": self._broken_r3(), "R4": self._broken_r4(), "R8": self._broken_r8(),
+        }  # fmt: skip
         broken = [f"{rule} is broken: {problem}" for rule, problem in checks.items() if problem]
         conditions, level = self._conditions(), self._level()
         word = purpose_verdict(statuses, not broken, level, bool(conditions))
@@ -248,8 +289,8 @@ class _Bench:
             for claim, group in zip(claims, statuses, strict=True)
         ] or ["No critical criterion is declared."]
         lines += [f"Rule {rule} ({_RULES[rule]}) {f'is broken: {problem}' if problem else 'holds'}." for rule, problem in checks.items()]
-        if memorisation_evaluated(self.evidence):
-            lines.append(f"Rule R5 ({_RULES['R5']}): {'observed' if self.signature else 'not observed'} here.")
+        if signatures.memorisation_evaluated(self.evidence):
+            lines.append(f"Rule R5 ({_RULES['R5']}): {'observed' if self.copying else 'not observed'} here.")
         else:
             lines.append(f"Rule R5 ({_RULES['R5']}) was not evaluated: it needs a memorisation quantity and a distance.")
         lines.append(f"Deviations from the first lock: {level}.")
@@ -295,6 +336,10 @@ class _Bench:
                 text += f"{', '.join(met)} met, {', '.join(unmet)} not met."
                 found.append(FindingRow(cell=self.cell, severity="warning", kind="disagreement", text=text, evidence=self.name))
         return found
+
+
+def _reasoned(claim: list[Criterion]) -> bool:
+    return any(c.one_kind_because for c in claim if c.role == "critical")
 
 
 def _ids(claim: list[Criterion]) -> str:

@@ -5,7 +5,7 @@ What is computed of one metric, and how its interval and its floor come about, i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from ..components import Context, Metric
 from ..errors import NotComputable
 from ..images import Comparison, Role
 from ..pictures import nearest
-from ..quantities import Record
+from ..quantities import Quantity, Record
 from ..records import CellStatus, ImageScoreRow, ScoreRow
-from ..scoring import ROLES, Arms, Lender, score
+from ..scoring import ROLES, Arms, Halves, Lender, score_with_halves
 from ..spec import AuditSpec
 from . import standouts
 from .extract import Described
@@ -113,13 +113,26 @@ def _measure(bench: Bench, cell: Cell, arms: Arms, stratum: str, folder: Path) -
     metric = part.component
     assert isinstance(metric, Metric)
     lend = Lender(bench.seed, part.name, part.offer.version, folder, bench.device)
-    for name, found in score(metric, arms, lend).items():
+    scores, halves = score_with_halves(metric, arms, lend)
+    for name, found in scores.items():
         quantity = next(q for q in metric.quantities if q.name == name)
         row: dict[str, Any] = {"n_patients": arms.comparison.n_patients("test"), "seed": bench.seed, "method": lend.notes.get(name, "")}
         row |= {"value": None, "status": "not_computable", "reason": str(found)} if isinstance(found, NotComputable) else found
         yield ScoreRow(
             cell=cell.key, stage="measure", component=part.name, quantity=name, extractor=cell.arguments["extractor"],
             stratum=stratum, unit=quantity.unit, better=quantity.better, **row,
+        )  # fmt: skip
+        # Over all images only: within strata they would be many times as many rows as everything else that is measured.
+        if name in halves and not stratum:
+            yield from _halves(cell, quantity, halves[name], {"component": part.name, "seed": bench.seed})
+
+
+def _halves(cell: Cell, quantity: Quantity, halves: Halves, common: Mapping[str, Any]) -> Iterator[ScoreRow]:
+    """Keep a quantity's values on half-samples: what pairs two audits of one plan."""
+    for repeat, (value, n) in enumerate(zip(halves.values.tolist(), halves.n, strict=True)):
+        yield ScoreRow(
+            cell=cell.key, stage="half", quantity=quantity.name, extractor=cell.arguments["extractor"], repeat=repeat, value=value, n=n,
+            method=halves.method, unit=quantity.unit, better=quantity.better, **common,
         )  # fmt: skip
 
 

@@ -2,142 +2,145 @@
 
 Real training images are split by patient into an anchor, which plays the training set, and a probe, which plays the synthetic
 one. Null splits are fresh random splits without a defect; replicates draw at most half of a planted probe, lest they be the same
-images again. Both see the same number of images. Replicates at one dose share one or a few planted probes (the fault seeds), so
-their spread is conditional on these.
+images again. Both see the same number of images. Replicates at one dose share a few planted probes (the fault seeds), so their
+spread is conditional on these. Metrics on the same numbers are asked together, comparison by comparison, and share its distances.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from ..asking import ask
+from ..asking import ask, tried
 from ..bench import Bench
-from ..cells import Cell, Draft, derive
-from ..checks import Parts
-from ..components import Context, Metric, Perturbation
+from ..cells import Cell, derive
+from ..checks import Part
+from ..components import Metric, Perturbation, Task
 from ..errors import NotComputable
 from ..images import Comparison, ImageSet
 from ..quantities import Quantity, Record
-from ..records import CellStatus, QualificationRow, ScoreRow
+from ..records import CellStatus, QualificationRow, ResponseRow
 from ..resampling import by_patient, draw, halves
 from ..scoring import Lender
-from ..spec import AuditSpec
+from ..statistics.trends import Harmless, Null
 from ..statistics.trends import qualify as judge_response
-from .battery import planted, split_seed
-from .extract import Described, planted_cell
+from .answers import Answers, Key
+from .battery import is_harmless, planted, split_seed
+from .planting import described
 
-LEAST_IMAGES = 20
-EVALUATIONS_PER_SECOND = 60.0
-
-
-def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, described: Described, n: int) -> list[str]:
-    """Add the planted images and the battery of every metric, extractor and perturbation."""
-    keys = []
-    for p, defect in enumerate(parts.perturbations):
-        assert isinstance(defect.component, Perturbation)
-        doses, pools = defect.component.doses, dict[int, dict[str, list[str]]]()
-        for made in (*described.extractors.values(), *described.metrics.values()):
-            pools[id(made)] = {
-                f"{dose:g}": [planted_cell(draft, parts, made, p, dose, fault, data) for fault in range(spec.qualification.fault_seeds)]
-                for dose in doses
-            }
-        for m, metric in enumerate(parts.metrics):
-            for name, source in described.of(parts, metric):
-                features = {role: source.roles[role] for role in ("train", "test")} if source else {}
-                size = spec.qualification.model_dump()
-                arguments: dict[str, Any] = {"metric": m, "perturbation": p, "extractor": name, "data": data, "features": features,
-                             "planted": pools[id(source)] if source else {}, "size": size}  # fmt: skip
-                needs = [data, *features.values(), *(key for group in arguments["planted"].values() for key in group)]
-                evaluations = size["null_splits"] + size["replicates"] * (len(doses) + 1)
-                title = f"{metric.name} on {defect.name}" + (f", {name}" if name else "")
-                identity = [metric.identity, defect.identity]
-                seconds = evaluations / EVALUATIONS_PER_SECOND * (n / 300) ** 2
-                keys.append(draft.add("qualify", metric.name, title, "qualify.battery", arguments, identity, needs, seconds))
-    return keys
+LEAST_IMAGES = 10
 
 
-def battery(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
-    """Measure null splits and planted doses with one metric; decide for each quantity whether it noticed."""
-    arguments = cell.arguments
-    part, defect = bench.parts.metrics[arguments["metric"]], bench.parts.perturbations[arguments["perturbation"]]
-    metric, size = part.component, arguments["size"]
-    assert isinstance(metric, Metric)
-    assert isinstance(defect.component, Perturbation)
-    real, test = _side(bench, arguments, "train"), _side(bench, arguments, "test")
-    faults = range(size["fault_seeds"])
-    splits = [halves(real.units, split_seed(bench, fault)) for fault in faults]
-    pools = {(dose, fault): _planted(bench, arguments, defect, dose, fault, folder) for dose in defect.component.doses for fault in faults}
-    n = min([*(len(probe) for _, probe in splits), *(len(pool) for pool in pools.values())]) // 2
+def null(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Ask a group of metrics about null splits, and about replicates of clean probes."""
+    field = _Field(bench, cell, folder)
+    answers = Answers(replicate_n(field.probe_n(), cell.arguments["size"]["n"]))
+    _enough(answers.n)
+    field.ask_null(answers)
+    answers.save(folder)
+    yield from answers.scores(cell, "", field.promised())
+
+
+def replicates(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Ask a group of metrics about replicates of probes with one planted defect.
+
+    Where the defect leaves fewer images, null splits and clean replicates of as few are asked about too.
+    """
+    field, base = _Field(bench, cell, folder), Answers.load(bench.cache.folder(cell.arguments["null"]))
+    defect = bench.parts.perturbations[cell.arguments["perturbation"]]
+    pools = {
+        (dose, fault): field.planted(defect, dose, fault)
+        for dose in cell.arguments["size"]["doses"]
+        for fault in range(cell.arguments["size"]["fault_seeds"])
+    }
+    answers = Answers(min([base.n, *(len(pool) // 2 for pool in pools.values())]), reasons=dict(base.reasons))
+    _enough(answers.n)
+    if answers.n < base.n:
+        field.ask_null(answers)
+    for (dose, fault), pool in pools.items():
+        field.ask_replicates(answers, dose, fault, pool)
+    answers.save(folder)
+    yield from answers.scores(cell, defect.name, field.promised())
+
+
+def replicate_n(probe: int, wanted: int | None) -> int:
+    """Return how many images a replicate has: half of the smallest probe, or as few as the user wants."""
+    return probe // 2 if wanted is None else min(probe // 2, wanted)
+
+
+def _enough(n: int) -> None:
     if n < LEAST_IMAGES:
         raise NotComputable(f"needs at least {LEAST_IMAGES} images in a replicate, which is half of the smallest planted probe; got {n}")
 
-    lend = Lender(bench.seed, part.name, part.offer.version, folder, bench.device, "qualify")
-    found = _Values(metric)
-    whole = Comparison(real, test, real, bench.memory)
-    anchor_n = min(len(anchor) for anchor, _ in splits)
-    for repeat in range(size["null_splits"]):
-        rng = np.random.default_rng(derive(bench.seed, "null split", repeat))
-        probe, anchor = _two(real.units, n, anchor_n, rng)
-        found.ask(None, whole.take(train=anchor, synthetic=probe), lend("null", repeat))
-    for dose in (0.0, *defect.component.doses):
-        for fault in faults:
-            anchor, probe = splits[fault]
-            pool = real.take(probe) if dose == 0 else pools[dose, fault]
-            comparison = Comparison(real.take(anchor), test, pool, bench.memory)
-            for repeat in range(fault, size["replicates"], len(faults)):
-                rng = np.random.default_rng(derive(bench.seed, "replicate", repeat))
-                rows = draw(pool.units, n, rng)
-                found.ask(dose, comparison.take(synthetic=rows), lend(dose, repeat))
-    for quantity in metric.quantities:
-        if quantity.name in found.reasons:
-            yield _untested(cell, part.name, quantity, defect.component, defect.name, found.reasons[quantity.name])
-            continue
-        null, doses = found.null(quantity.name), found.doses(quantity.name)
-        yield from _scores(cell, part.name, quantity, defect.name, null, doses, n)
-        yield _qualification(cell, part.name, quantity, defect.component, defect.name, null, doses, n)
 
+class _Field:
+    """Asks the metrics of a group; every metric sees the same splits and the same replicates."""
 
-class _Values:
-    """What a metric says of null splits (dose None) and of replicates at each dose, and which quantities had no number once."""
+    def __init__(self, bench: Bench, cell: Cell, folder: Path) -> None:
+        self.bench, self.arguments, self.folder = bench, cell.arguments, folder
+        self.metrics: list[Part] = [bench.parts.metrics[m] for m in cell.arguments["metrics"]]
+        self.lenders = [Lender(bench.seed, part.name, part.offer.version, folder, bench.device, "qualify") for part in self.metrics]
+        self.size = cell.arguments["size"]
+        self.real, self.test = self._side("train"), self._side("test")
+        self.splits = [halves(self.real.units, split_seed(bench, fault)) for fault in range(self.size["fault_seeds"])]
+        self.whole = Comparison(self.real, self.test, self.real, bench.memory)
 
-    def __init__(self, metric: Metric) -> None:
-        self.metric = metric
-        self.values: dict[float | None, dict[str, list[float]]] = {}
-        self.reasons: dict[str, str] = {}
+    def promised(self) -> dict[Key, Quantity]:
+        """Return what the metrics promise."""
+        return promises(self.metrics)
 
-    def ask(self, dose: float | None, comparison: Comparison, context: Context) -> None:
-        """Add one answer."""
-        into = self.values.setdefault(dose, {q.name: [] for q in self.metric.quantities})
-        for name, value in ask(self.metric, comparison, context).items():
-            if isinstance(value, NotComputable):
-                self.reasons.setdefault(name, str(value))
-            else:
-                into[name].append(value)
+    def probe_n(self) -> int:
+        """Return the number of images of the smallest clean probe."""
+        return min(len(probe) for _, probe in self.splits)
 
-    def null(self, quantity: str) -> list[float]:
-        """Return the values of a quantity on null splits."""
-        return self.values[None][quantity]
+    def planted(self, defect: Part, dose: float, fault: int) -> ImageSet:
+        """Return a planted probe: its numbers where the metrics work on numbers, made again where they look at the images."""
+        if self.arguments["source"]:
+            return described(self.bench, self.arguments["planted"][repr(dose)][fault], self.arguments["source"])
+        return planted(self.bench, self.arguments["data"], defect, dose, fault, self.folder)
 
-    def doses(self, quantity: str) -> dict[float, list[float]]:
-        """Return the values of a quantity at each dose."""
-        return {dose: found[quantity] for dose, found in self.values.items() if dose is not None}
+    def ask_null(self, answers: Answers) -> None:
+        """Ask about null splits and about replicates of the clean probes, answers.n images each."""
+        anchor_n = min(len(anchor) for anchor, _ in self.splits)
+        for repeat in range(self.size["null_splits"]):
+            rng = np.random.default_rng(derive(self.bench.seed, "null split", repeat))
+            probe, anchor = _two(self.real.units, answers.n, anchor_n, rng)
+            self._ask(answers, None, self.whole.take(train=anchor, synthetic=probe), ("null", repeat))
+        for fault, (_, probe) in enumerate(self.splits):
+            self.ask_replicates(answers, 0.0, fault, self.real.take(probe))
 
+    def ask_replicates(self, answers: Answers, dose: float, fault: int, pool: ImageSet) -> None:
+        """Ask about replicates drawn from one planted probe, answers.n images each."""
+        anchor, faults = self.splits[fault][0], len(self.splits)
+        comparison = Comparison(self.real.take(anchor), self.test, pool, self.bench.memory)
+        for repeat in range(fault, self.size["replicates"], faults):
+            rng = np.random.default_rng(derive(self.bench.seed, "replicate", repeat))
+            self._ask(answers, (dose, fault), comparison.take(synthetic=draw(pool.units, answers.n, rng)), (dose, repeat))
 
-def _side(bench: Bench, arguments: Any, role: str) -> ImageSet:
-    images = bench.images(arguments["data"], role)
-    return images.with_features(bench.array(arguments["features"][role], "features")) if arguments["features"] else images
+    def _ask(self, answers: Answers, where: tuple[float, int] | None, comparison: Comparison, words: tuple[Any, ...]) -> None:
+        for part, lend in zip(self.metrics, self.lenders, strict=True):
+            metric = part.component
+            assert isinstance(metric, Metric)
+            if not answers.answered(part.name, metric.quantities):
+                continue
+            found, reason = tried(partial(ask, metric, comparison, lend(*words)))
+            if found is None:
+                answers.refuse(part.name, metric.quantities, reason)
+                continue
+            for name, value in found.items():
+                if isinstance(value, NotComputable):
+                    answers.reasons.setdefault((part.name, name), str(value))
+                else:
+                    answers.put(where, (part.name, name), value)
 
-
-def _planted(bench: Bench, arguments: Any, defect: Any, dose: float, fault: int, folder: Path) -> ImageSet:
-    """Return the planted probe: with stored features where the metric uses them, made again where it looks at pixels."""
-    images = planted(bench, arguments["data"], defect, dose, fault, folder)
-    if not arguments["features"]:
-        return images
-    return images.with_features(bench.array(arguments["planted"][f"{dose:g}"][fault], "features"))
+    def _side(self, role: str) -> ImageSet:
+        images = self.bench.images(self.arguments["data"], role)
+        features = self.arguments["features"]
+        return images.with_features(self.bench.array(features[role], "features")) if features else images
 
 
 def _two(units: np.ndarray, n: int, m: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -148,42 +151,116 @@ def _two(units: np.ndarray, n: int, m: int, rng: np.random.Generator) -> tuple[n
     return np.sort(first), np.sort(rest[:m])
 
 
-def _scores(cell: Cell, component: str, quantity: Quantity, perturbation: str, null: list[float],
-            doses: dict[float, list[float]], n: int) -> Iterator[ScoreRow]:  # fmt: skip
-    common = {"cell": cell.key, "component": component, "quantity": quantity.name, "extractor": cell.arguments["extractor"],
-              "perturbation": perturbation, "n": n, "unit": quantity.unit, "better": quantity.better}  # fmt: skip
-    for repeat, value in enumerate(null):
-        yield ScoreRow(**common, stage="null", severity=0.0, repeat=repeat, value=value)
-    for dose, values in doses.items():
-        for repeat, value in enumerate(values):
-            yield ScoreRow(**common, stage="qualify", severity=dose, repeat=repeat, value=value)
+def promises(parts: Sequence[Part]) -> dict[Key, Quantity]:
+    """Return the quantities of metrics or tasks by component and name."""
+    return {
+        (part.name, quantity.name): quantity
+        for part in parts
+        if isinstance(part.component, Metric | Task)
+        for quantity in part.component.quantities
+    }
 
 
-def _qualification(cell: Cell, component: str, quantity: Quantity, defect: Perturbation, perturbation: str, null: list[float],
-                   doses: dict[float, list[float]], n: int) -> QualificationRow:  # fmt: skip
-    values = {dose: np.array(found) for dose, found in doses.items()}
-    worse: Literal["higher", "lower"] = "higher" if quantity.better == "lower" else "lower"
-    found = judge_response(np.array(null), values, defect.dose_of_concern, worse)
-    return QualificationRow(
-        cell=cell.key, component=component, quantity=quantity.name, extractor=cell.arguments["extractor"], perturbation=perturbation,
-        failure_mode=defect.failure_mode, n=n, dose_of_concern=defect.dose_of_concern, dose_reason=defect.because,
-        replicates=len(values[defect.dose_of_concern]), null_splits=len(null), null_low=found.null_low, null_high=found.null_high,
-        response=found.response, trend_p=found.trend_p, power=found.power, power_low=found.power_low,
-        false_alarm_high=found.false_alarm_high, detected_at=found.detected_at, outcome=found.outcome, reason=found.reason,
+def decide(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Say of each quantity and each defect whether it was noticed, how strongly at each dose, and whether it alone was."""
+    base = bench.cache.load(cell.arguments["null"])
+    if base is None or base.status != "ok":
+        yield from _all_untested(bench, cell, base.reason if base else "there are no null splits")
+        return
+    clean = Answers.load(bench.cache.folder(cell.arguments["null"]))
+    found: dict[int, Answers | str] = {}
+    for p, key in enumerate(cell.arguments["answers"]):
+        result = bench.cache.load(key)
+        if result is None or result.status != "ok":
+            found[p] = result.reason if result else "the replicates failed"
+        else:
+            found[p] = _with_clean(Answers.load(bench.cache.folder(key)), clean)
+    for key, quantity in promises(_components(bench, cell)).items():
+        harmless = _most_harmless(bench, found, key)
+        for p, answers in found.items():
+            yield from _decided(bench, cell, p, key, quantity, answers, harmless)
+
+
+def _components(bench: Bench, cell: Cell) -> list[Part]:
+    if "task" in cell.arguments:
+        return [bench.parts.tasks[cell.arguments["task"]]]
+    return [bench.parts.metrics[m] for m in cell.arguments["metrics"]]
+
+
+def _with_clean(answers: Answers, clean: Answers) -> Answers:
+    """Return the answers with null splits and clean replicates: their own, where they were asked at another n."""
+    if answers.n == clean.n:
+        return Answers(answers.n, clean.null, {0.0: clean.doses.get(0.0, {}), **answers.doses}, clean.reasons | answers.reasons)
+    return answers
+
+
+def _most_harmless(bench: Bench, found: dict[int, Answers | str], key: Key) -> Harmless | None:
+    """Return the harmless change that moved a quantity most, either way; None where none was planted or none has numbers."""
+    moved = []
+    for p, answers in found.items():
+        part = bench.parts.perturbations[p]
+        if is_harmless(part) and not isinstance(answers, str) and key not in answers.reasons:
+            assert isinstance(part.component, Perturbation)
+            values, clean = (np.concatenate(answers.probes(dose, key)) for dose in (part.component.dose_of_concern, 0.0))
+            moved.append(Harmless(part.name, abs(float(values.mean() - clean.mean()))))
+    return max(moved, key=lambda h: h.shift, default=None)
+
+
+def _decided(bench: Bench, cell: Cell, p: int, key: Key, quantity: Quantity, answers: Answers | str,
+             harmless: Harmless | None) -> Iterator[Record]:  # fmt: skip
+    part = bench.parts.perturbations[p]
+    defect = part.component
+    assert isinstance(defect, Perturbation)
+    reason = answers if isinstance(answers, str) else answers.reasons.get(key)
+    if reason is not None or isinstance(answers, str):
+        yield _untested(cell, key, part.name, defect, reason or "")
+        return
+    clean, sign = Null.of(np.array(answers.null[key])), 1.0 if quantity.better == "lower" else -1.0
+    common: dict[str, Any] = {
+        "cell": cell.key, "component": key[0], "quantity": key[1], "extractor": cell.arguments["extractor"],
+        "perturbation": part.name, "failure_mode": defect.failure_mode, "n": answers.n,
+    }  # fmt: skip
+    at_zero = np.concatenate(answers.probes(0.0, key))
+    for severity in sorted(answers.doses):
+        values = np.concatenate(answers.probes(severity, key))
+        yield ResponseRow(
+            **common, severity=severity, tested_on=cell.arguments["tested_on"], replicates=len(values), mean=float(values.mean()),
+            low=float(values.min()), high=float(values.max()), response=clean.response(values, at_zero, sign),
+            detected=clean.beyond(values, sign) / len(values), unit=quantity.unit, better=quantity.better,
+        )  # fmt: skip
+    doses = {severity: answers.probes(severity, key) for severity in answers.doses}
+    control = harmless if not is_harmless(part) else None
+    outcome = judge_response(clean, doses, defect.dose_of_concern, "higher" if sign > 0 else "lower", control)
+    verdict: dict[str, Any] = {"outcome": outcome.outcome, "reason": outcome.reason}
+    if is_harmless(part):
+        moved = "" if outcome.response is None else f" by {outcome.response:.2g} null SD, worse counted positive"
+        verdict = {"outcome": None, "reason": f"negative control: moved{moved}, detected in {outcome.power:.0%} of the replicates"}
+    yield QualificationRow(
+        **common, **verdict, dose_of_concern=defect.dose_of_concern, dose_reason=defect.because,
+        replicates=sum(len(probe) for probe in doses[defect.dose_of_concern]), null_splits=len(clean.values), null_low=clean.low,
+        null_high=clean.high, response=outcome.response, trend_p=outcome.trend_p, power=outcome.power, power_low=outcome.power_low,
+        false_alarm_high=clean.false_alarm_high, detected_at=outcome.detected_at, fault_seeds=len(doses[defect.dose_of_concern]),
+        stability=outcome.stability, harmless=control.name if control else "",
+        harmless_response=control.shift / clean.spread if control and clean.spread > 0 else None,
     )  # fmt: skip
 
 
 def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:
-    """Say for each quantity that it could not be tested, and why."""
-    part, defect = bench.parts.metrics[cell.arguments["metric"]], bench.parts.perturbations[cell.arguments["perturbation"]]
-    assert isinstance(defect.component, Perturbation)
-    for quantity in part.offer.promises:
-        yield _untested(cell, part.name, quantity, defect.component, defect.name, reason)
+    """Leave no row for null splits and replicates, whose decision says what is missing; say it of every quantity for a decision."""
+    if cell.function == "qualify.decide":
+        yield from _all_untested(bench, cell, reason)
 
 
-def _untested(cell: Cell, component: str, quantity: Quantity, defect: Perturbation, perturbation: str, reason: str) -> QualificationRow:
+def _all_untested(bench: Bench, cell: Cell, reason: str) -> Iterator[QualificationRow]:
+    for key in promises(_components(bench, cell)):
+        for part in bench.parts.perturbations:
+            assert isinstance(part.component, Perturbation)
+            yield _untested(cell, key, part.name, part.component, reason)
+
+
+def _untested(cell: Cell, key: Key, perturbation: str, defect: Perturbation, reason: str) -> QualificationRow:
     return QualificationRow(
-        cell=cell.key, component=component, quantity=quantity.name, extractor=cell.arguments["extractor"], perturbation=perturbation,
+        cell=cell.key, component=key[0], quantity=key[1], extractor=cell.arguments["extractor"], perturbation=perturbation,
         failure_mode=defect.failure_mode, n=None, dose_of_concern=defect.dose_of_concern, dose_reason=defect.because, outcome=None,
         reason=f"not tested: {reason}",
     )  # fmt: skip

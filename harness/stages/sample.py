@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +72,8 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         sets[role] = loaded
         names |= loaded.names
         yield from _notes(cell, role, loaded.notes)
+    if "test" not in sets:
+        sets |= _set_aside(sets["train"], data.test_share, derive(bench.seed, "test"))
     for one, other in [pair for pair in combinations(REAL, 2) if set(pair) <= set(sets)]:
         for overlap in datasets.overlaps(sets[one], sets[other]):
             severity: Severity = "breach" if (one, other) == ("train", "test") else "warning"
@@ -86,15 +89,28 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     yield from gallery(cell.key, "real", shown, preprocessing.label_names, SHOWN, derive(bench.seed, "gallery", "real"))
 
 
+def _set_aside(loaded: datasets.Loaded, share: float, seed: int) -> dict[str, datasets.Loaded]:
+    """Return train and test, made of the training images by patient, where the user names no test images."""
+    train, test = datasets.split_validation(loaded.images, share, seed)
+    sides = {}
+    for role, images in (("train", train), ("test", test)):
+        whole = set(images.cut_from or images.ids)
+        prints = tuple(found for found in loaded.fingerprints if found[0] in whole)
+        sides[role] = replace(loaded, images=images, notes=(), fingerprints=prints)
+    return sides
+
+
 def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     """Ask the generator for images and bring them through the preprocessing of the real ones."""
-    spec, generator = bench.file.spec, bench.parts.generator.component
+    spec, part = bench.file.spec, bench.parts.generator
+    assert part is not None
+    generator = part.component
     assert isinstance(generator, Generator)
     train = bench.images(cell.arguments["data"], "train")
     n = cell.arguments["n"]
     workdir = folder / "work"
     workdir.mkdir()
-    context = bench.context(workdir, "sample", bench.parts.generator.name, bench.parts.generator.offer.version, 0)
+    context = bench.context(workdir, "sample", part.name, part.offer.version, 0)
     if type(generator).fit is not Generator.fit:
         generator.fit(train, context)
     answer = generator.sample(Request(n, labels=_labels(train, n, derive(bench.seed, "labels"))), context)

@@ -20,7 +20,7 @@ MIN_POWER = 0.80
 ALPHA = 0.05
 _FEWEST_NULLS = 4
 
-Decision = Literal["qualified", "not_qualified", "reversed"]
+Decision = Literal["qualified", "conditional", "not_qualified", "reversed"]
 
 
 def jonckheere(groups: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -85,64 +85,152 @@ def null_band(values: np.ndarray, coverage: float = BAND) -> tuple[float, float]
 
 
 @dataclass(frozen=True)
+class Null:
+    """Values on real-against-real splits: the first half, in random order, sets the 99 % band, the other half counts false alarms.
+
+    spread: standard deviation over all splits, 0 where they do not vary.
+    """
+
+    values: np.ndarray
+    low: float
+    high: float
+    alarms: int
+    checked: int
+    spread: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Null:
+        """Set the band and count the alarms; `ValueError` for fewer than four values."""
+        values = _numbers(values)
+        if len(values) < _FEWEST_NULLS:
+            raise ValueError(f"qualification needs at least {_FEWEST_NULLS} null splits, got {len(values)}")
+        setting, checking = np.array_split(values, 2)
+        low, high = null_band(setting)
+        alarms = int(((checking < low) | (checking > high)).sum())
+        spread = float(values.std(ddof=1)) if np.ptp(values) > 0 else 0.0
+        return cls(values, low, high, alarms, len(checking), spread)
+
+    @property
+    def false_alarm_high(self) -> float:
+        """One-sided 95 % upper bound of the false-alarm rate."""
+        return upper_bound_proportion(self.alarms, self.checked)
+
+    def beyond(self, values: np.ndarray, sign: float) -> int:
+        """Return how many values lie beyond the band on the worse side: above it for sign 1, below it for -1."""
+        return int((values > self.high).sum() if sign > 0 else (values < self.low).sum())
+
+    def response(self, values: np.ndarray, clean: np.ndarray, sign: float) -> float | None:
+        """Return the mean shift from the clean replicates in null standard deviations, worse counted positive.
+
+        clean: replicates of the same probes at severity 0, so that what sets these probes apart from others drops out. None where the
+        null splits do not vary.
+        """
+        return sign * float(values.mean() - clean.mean()) / self.spread if self.spread > 0 else None
+
+
+@dataclass(frozen=True)
 class DoseResponse:
     """What became of a quantity when one defect was planted at rising doses.
 
-    response: mean shift at the dose of concern in null standard deviations, worse counted positive, None where the null splits
-    do not vary. power, power_low: share of replicates at the dose of concern outside the null band on the worse side, and its
-    one-sided 95 % lower bound. detected_at: smallest dose from which on every dose has a lower bound of at least 0.8.
+    response: mean shift at the dose of concern from severity 0 in null standard deviations, worse counted positive, None where the
+    null splits do not vary. power, power_low: share of replicates at the dose of concern outside the null band on the worse side, and its
+    one-sided 95 % lower bound. stability: smallest such share among the planted probes. detected_at: smallest dose from which on
+    every dose has a lower bound of at least 0.8.
     """
 
     trend_p: float
     power: float
     power_low: float
-    false_alarm_high: float
+    stability: float
     detected_at: float | None
     response: float | None
-    null_low: float
-    null_high: float
     outcome: Decision
     reason: str
 
 
-def qualify(null: np.ndarray, doses: Mapping[float, np.ndarray], dose_of_concern: float, worse: Literal["higher", "lower"]) -> DoseResponse:
-    """Decide whether a quantity noticed the planted defect: quiet without it, in the right direction, in time.
+@dataclass(frozen=True)
+class Harmless:
+    """The change of no consequence that moved a quantity most: its name, by how much (in the quantity's unit, either way)."""
 
-    null: values on real-against-real splits, in random order; the first half sets the 99 % band, the other half counts false
-    alarms. doses: values of the replicates by dose; where dose 0 is not among them, the null splits stand in for it.
+    name: str
+    shift: float
+
+
+def qualify(
+    null: Null,
+    doses: Mapping[float, Sequence[np.ndarray]],
+    dose_of_concern: float,
+    worse: Literal["higher", "lower"],
+    harmless: Harmless | None = None,
+) -> DoseResponse:
+    """Decide whether a quantity noticed the planted defect: quiet without it, in the right direction, in time, and it alone.
+
+    doses: values of the replicates by dose, for each planted probe (fault seed) apart; where dose 0 is not among them, the null
+    splits stand in for it. harmless: what the quantity must not answer to as strongly as to the defect.
     """
-    null = _numbers(null)
-    values = _with_dose_zero(null, doses, dose_of_concern)
+    probes = {float(dose): [_numbers(p) for p in found] for dose, found in doses.items()}
+    values = _with_dose_zero(null, probes, dose_of_concern)
     sign = 1.0 if worse == "higher" else -1.0
-    setting, checking = np.array_split(null, 2)
-    low, high = null_band(setting)
-    alarms = int(((checking < low) | (checking > high)).sum())
-    false_alarm_high = upper_bound_proportion(alarms, len(checking))
     ordered = [sign * values[dose] for dose in sorted(values)]
-    trend_p, wrong_p = jonckheere(ordered)[1], jonckheere([-g for g in ordered])[1]
-
-    def caught(dose: float, side: float) -> tuple[int, float]:
-        hits = int(((values[dose] > high) if side > 0 else (values[dose] < low)).sum())
-        return hits, lower_bound_proportion(hits, len(values[dose]))
-
-    detected_at = None
-    for dose in sorted((d for d in values if d > 0), reverse=True):
-        if caught(dose, sign)[1] < MIN_POWER:
-            break
-        detected_at = dose
     at = values[dose_of_concern]
-    (hits, power_low), (misled, misled_low) = caught(dose_of_concern, sign), caught(dose_of_concern, -sign)
-    # Replicates share a probe, so a trend within the noise of real images can look significant; it misleads nobody.
-    spread = float(null.std(ddof=1)) if np.ptp(null) > 0 else 0.0
-    better = -sign * float(values[max(values)].mean() - null.mean())
-    flattered = better / spread if spread > 0 else math.inf * better if better else 0.0
-    by = "" if math.isinf(flattered) else f"; by {flattered:.2g} null SD"
+    hits = null.beyond(at, sign)
+    power_low = lower_bound_proportion(hits, len(at))
+    stability = min(null.beyond(probe, sign) / len(probe) for probe in probes[dose_of_concern])
+    trend_p = jonckheere(ordered)[1]
     noticed = (
         f"noticed {hits} of {len(at)} replicates at dose {dose_of_concern:g} "
         f"(lower 95 % bound {power_low:.1%}, at least {MIN_POWER:.0%} needed)"
     )
     # The first that holds decides; the wrong direction comes first, because it counts against the quantity whatever else holds.
     objections: list[tuple[bool, Decision, str]] = [
+        *_reversals(null, values, dose_of_concern, sign),
+        (
+            null.false_alarm_high > MAX_FALSE_ALARM,
+            "not_qualified",
+            (
+                f"not quiet: {null.alarms} false alarms on {null.checked} null splits "
+                f"(upper 95 % bound {null.false_alarm_high:.1%}, at most {MAX_FALSE_ALARM:.0%} allowed)"
+            ),
+        ),
+        (trend_p >= ALPHA, "not_qualified", f"does not follow the dose: one-sided trend p = {trend_p:.2g}, below {ALPHA:g} needed"),
+        (
+            adjacent_reversals(ordered),
+            "not_qualified",
+            f"turns back from one dose to the next (Mann-Whitney, Holm over {len(ordered) - 1} steps, p below {ALPHA:g})",
+        ),
+        (power_low < MIN_POWER, "not_qualified", noticed),
+        (
+            stability < MIN_POWER,
+            "not_qualified",
+            f"depends on the planted probe: one of {len(probes[dose_of_concern])} was noticed in {stability:.0%} of its replicates only",
+        ),
+        *_unspecific(null.spread, sign * float(at.mean() - values[0.0].mean()), harmless),
+    ]
+    outcome: Decision
+    outcome, reason = next(((word, why) for holds, word, why in objections if holds), ("qualified", noticed))
+    return DoseResponse(
+        trend_p=trend_p,
+        power=hits / len(at),
+        power_low=power_low,
+        stability=stability,
+        detected_at=_detected_at(null, values, sign),
+        response=null.response(at, values[0.0], sign),
+        outcome=outcome,
+        reason=reason if null.spread > 0 else f"{reason}; the null splits do not vary, so the response has no unit",
+    )
+
+
+def _reversals(null: Null, values: Mapping[float, np.ndarray], dose_of_concern: float, sign: float) -> list[tuple[bool, Decision, str]]:
+    """Return in which ways a quantity may call the defect an improvement."""
+    wrong_p = jonckheere([-sign * values[dose] for dose in sorted(values)])[1]
+    at = values[dose_of_concern]
+    misled = null.beyond(at, -sign)
+    misled_low = lower_bound_proportion(misled, len(at))
+    # Replicates share a probe, so a trend within the noise of real images can look significant; it misleads nobody.
+    better = -sign * float(values[max(values)].mean() - values[0.0].mean())
+    flattered = better / null.spread if null.spread > 0 else math.inf * better if better else 0.0
+    by = "" if math.isinf(flattered) else f"; by {flattered:.2g} null SD"
+    return [
         (
             wrong_p < ALPHA and flattered >= LEAST_REVERSAL,
             "reversed",
@@ -156,50 +244,36 @@ def qualify(null: np.ndarray, doses: Mapping[float, np.ndarray], dose_of_concern
                 f"(lower 95 % bound {misled_low:.1%}, {MIN_POWER:.0%} or more is a reversal)"
             ),
         ),
-        (
-            false_alarm_high > MAX_FALSE_ALARM,
-            "not_qualified",
-            (
-                f"not quiet: {alarms} false alarms on {len(checking)} null splits "
-                f"(upper 95 % bound {false_alarm_high:.1%}, at most {MAX_FALSE_ALARM:.0%} allowed)"
-            ),
-        ),
-        (
-            trend_p >= ALPHA,
-            "not_qualified",
-            f"does not follow the dose: one-sided trend p = {trend_p:.2g}, below {ALPHA:g} needed",
-        ),
-        (
-            adjacent_reversals(ordered),
-            "not_qualified",
-            f"turns back from one dose to the next (Mann-Whitney, Holm over {len(ordered) - 1} steps, p below {ALPHA:g})",
-        ),
-        (power_low < MIN_POWER, "not_qualified", noticed),
     ]
-    outcome: Decision
-    outcome, reason = next(((word, why) for holds, word, why in objections if holds), ("qualified", noticed))
-    return DoseResponse(
-        trend_p=trend_p,
-        power=hits / len(at),
-        power_low=power_low,
-        false_alarm_high=false_alarm_high,
-        detected_at=detected_at,
-        response=sign * float(at.mean() - null.mean()) / spread if spread > 0 else None,
-        null_low=low,
-        null_high=high,
-        outcome=outcome,
-        reason=reason if spread > 0 else f"{reason}; the null splits do not vary, so the response has no unit",
+
+
+def _unspecific(spread: float, shift: float, harmless: Harmless | None) -> list[tuple[bool, Decision, str]]:
+    """Return whether the quantity answers to a harmless change as strongly as to the defect. shift: under the defect, worse positive."""
+    if harmless is None:
+        return []
+    unit, scale = (" null SD", spread) if spread > 0 else ("", 1.0)
+    said = (
+        f"moves by {harmless.shift / scale:.2g}{unit} under {harmless.name}, which is harmless, and by {shift / scale:.2g} under the defect"
     )
+    return [(harmless.shift >= shift, "conditional", f"not specific: {said}; a guard must separate the two")]
 
 
-def _with_dose_zero(null: np.ndarray, doses: Mapping[float, np.ndarray], dose_of_concern: float) -> dict[float, np.ndarray]:
-    """Return the checked values by dose, dose 0 included."""
-    values = {float(dose): _numbers(doses[dose]) for dose in doses}
-    if len(null) < _FEWEST_NULLS:
-        raise ValueError(f"qualification needs at least {_FEWEST_NULLS} null splits, got {len(null)}")
-    if dose_of_concern not in values or dose_of_concern <= 0 or any(len(v) == 0 for v in values.values()):
+def _detected_at(null: Null, values: Mapping[float, np.ndarray], sign: float) -> float | None:
+    """Return the smallest dose from which on every dose is noticed with a lower bound of at least 0.8."""
+    found = None
+    for dose in sorted((d for d in values if d > 0), reverse=True):
+        if lower_bound_proportion(null.beyond(values[dose], sign), len(values[dose])) < MIN_POWER:
+            break
+        found = dose
+    return found
+
+
+def _with_dose_zero(null: Null, probes: Mapping[float, Sequence[np.ndarray]], dose_of_concern: float) -> dict[float, np.ndarray]:
+    """Return the values by dose with the probes put together, dose 0 included."""
+    if dose_of_concern not in probes or dose_of_concern <= 0 or any(len(p) == 0 for found in probes.values() for p in found):
         raise ValueError(f"every dose needs replicates, the dose of concern ({dose_of_concern:g}) too")
-    return values if 0.0 in values else {0.0: null, **values}
+    values = {dose: np.concatenate(found) for dose, found in probes.items()}
+    return values if 0.0 in values else {0.0: null.values, **values}
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:

@@ -10,14 +10,24 @@ from pydantic import Field
 
 from harness.api import Context, Extractor, ImageSet, InputError, NotComputable, Problem
 
-from ..tasks.training import averaged_down, batches, class_weights, deterministic, mirrored, shrunk, small_resnet
+from ..tasks.training import (
+    averaged_down,
+    batches,
+    class_weights,
+    deterministic,
+    keep,
+    kept,
+    mirrored,
+    shrunk,
+    small_resnet,
+    with_weights,
+)
 from .batches import in_batches
 
 if TYPE_CHECKING:
     import torch
 
 _BATCH = {2: 32, 3: 8}
-_FILE = "network.pt"
 
 
 class TaskNetwork(Extractor):
@@ -64,31 +74,20 @@ class TaskNetwork(Extractor):
             images = shrunk(train, self.side, context.device)
             mean, scale = images.mean(), images.std().clamp_min(1e-6)
             network = self._trained((images - mean) / scale, labels, len(classes), context)
-        content = {
-            "weights": {name: tensor.cpu() for name, tensor in network.state_dict().items()},
-            "mean": mean.cpu(),
-            "scale": scale.cpu(),
-            "classes": torch.from_numpy(classes),
-            "shape": torch.tensor(train.images.shape[1:]),
-            "network": torch.tensor(images.shape[1:]),
-        }
-        torch.save(content, context.workdir / _FILE)
+        sizes = {"shape": torch.tensor(train.images.shape[1:]), "network": torch.tensor(images.shape[1:])}
+        keep(network, context, {"mean": mean, "scale": scale, "classes": torch.from_numpy(classes)} | sizes)
 
     def extract(self, images: ImageSet, context: Context) -> np.ndarray:
         """Return the features, (N, channels[3] | classes) float32."""
         import torch
 
-        if context.fitted is None:
-            raise InputError(Problem("task_network has not been fitted", fix="call fit on the training images first"))
-        content = torch.load(context.fitted / _FILE, map_location=context.device, weights_only=True)
+        content = kept(context, self.name)
         shape, classes = tuple(content["shape"].tolist()), len(content["classes"])
         if images.images.shape[1:] != shape:
             found = images.images.shape[1:]
             raise InputError(Problem(f"images of shape {found} after training on {shape}", fix="bring both to one size and channels"))
-        with torch.device("meta"):
-            network = small_resnet(tuple(content["network"].tolist()), classes, self.channels)
-        network.load_state_dict(content["weights"], assign=True)
-        network.eval()
+        reduced = tuple(content["network"].tolist())
+        network = with_weights(lambda: small_resnet(reduced, classes, self.channels), content["weights"])
         if self.layer == "penultimate":
             network.fc = torch.nn.Identity()
 

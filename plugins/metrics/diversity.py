@@ -10,7 +10,7 @@ from pydantic import Field
 
 from harness.api import Comparison, Context, FailureMode, Metric, NotComputable, Quantity
 
-from .frechet import order_of, triangular_factor
+from .frechet import HARDLY_MOVED, order_of, triangular_factor
 
 Kernel = Literal["cosine", "rbf", "poly3_cosine"]
 Order = Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | Literal["inf"]
@@ -44,8 +44,8 @@ class Vendi(Metric):
     version = "1"
     needs = frozenset({"features"})
     quantities = (
-        Quantity(name="vendi", unit="images", better="higher", low=0.0, biased_in_n=True, family="diversity"),
-        Quantity(name="vendi_ratio", better="higher", low=0.0, biased_in_n=True, family="diversity"),
+        Quantity(name="vendi", unit="images", better="higher", low=0.0, biased_in_n=True, family="diversity", doubtful=HARDLY_MOVED),
+        Quantity(name="vendi_ratio", better="higher", low=0.0, biased_in_n=True, family="diversity", doubtful=HARDLY_MOVED),
     )
     sees = frozenset({FailureMode.MODE_COLLAPSE})
     blind_to = frozenset({FailureMode.MEMORISATION})

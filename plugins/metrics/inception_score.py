@@ -16,6 +16,10 @@ Edges = Literal["even", "equal"]
 Input = Literal["logits", "probabilities"]
 _TORCH_FIDELITY_SEED = 2020
 _SUM_TO_ONE = 1e-4
+_INCONSISTENT = (
+    "it rose with some defects and fell with others when Deo et al. 2025 planted them in medical images (Metrics that Matter, "
+    "Table 7, row 6)"
+)
 
 
 class InceptionScore(Metric):
@@ -38,7 +42,7 @@ class InceptionScore(Metric):
     name = "inception_score"
     version = "1"
     needs = frozenset({"features"})
-    quantities = (Quantity(name="inception_score", better="higher", low=1.0, biased_in_n=True, family="diversity"),)
+    quantities = (Quantity(name="inception_score", better="higher", low=1.0, biased_in_n=True, family="diversity", doubtful=_INCONSISTENT),)
     sees = frozenset({FailureMode.MODE_COLLAPSE})
     blind_to = frozenset({FailureMode.MEMORISATION})
     takes = frozenset({"logits"})
@@ -85,7 +89,7 @@ class InceptionScoreInfinity(Metric):
     quantities = (
         Quantity(
             name="is_infinity", better="higher", biased_in_n=True, family="diversity",
-            no_interval=SUBSETS_VARY,
+            no_interval=SUBSETS_VARY, doubtful=_INCONSISTENT,
         ),
     )  # fmt: skip
     sees = InceptionScore.sees

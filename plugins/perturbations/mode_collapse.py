@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from pydantic import Field
 
-from harness.api import Context, FailureMode, ImageSet, NotComputable, Perturbation
+from harness.api import Context, FailureMode, ImageSet, Modality, NotComputable, Perturbation
 
 from ..extractors.pixels import downsample
 
@@ -26,9 +27,10 @@ class ModeCollapse(Perturbation):
     version = "1"
     failure_mode = FailureMode.MODE_COLLAPSE
     full_severity = "one mode is left"
+    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = {modality: {} for modality in get_args(Modality)}
 
-    by: Literal["clusters", "labels"] = "clusters"
-    modes: int = Field(8, ge=2)
+    by: Literal["clusters", "labels"] = Field("clusters", description="what the modes are: clusters of pixels, or the labels")
+    modes: int = Field(8, ge=2, description="number of clusters")
     doses: tuple[float, ...] = (0.2, 0.35, 0.5)
     dose_of_concern: float = 0.5
     because: str = "a generator that misses the kinds that make up half of the images cannot stand for the population"

@@ -3,9 +3,10 @@
 from harness.api import Task, hookimpl
 
 from .classification import Classification
+from .segmentation import Segmentation
 
 
 @hookimpl
 def harness_tasks() -> list[type[Task]]:
     """Offer the built-in tasks."""
-    return [Classification]
+    return [Classification, Segmentation]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -11,15 +9,15 @@ import numpy as np
 from pydantic import Field
 from scipy.stats import rankdata
 
-from harness.api import Context, ImageSet, NotComputable, Quantity, Task
+from harness.api import Context, ImageSet, NotComputable, Quantity
 
-from .training import CHUNK, batches, class_weights, deterministic, mirrored, shrunk, small_resnet
+from .training import CHUNK, NetworkTask, class_weights, deterministic, keep, kept, mirrored, shrunk, small_resnet, with_weights
 
 if TYPE_CHECKING:
     import torch
 
 
-class Classification(Task):
+class Classification(NetworkTask):
     """Train a small MONAI ResNet to tell the labels apart; accuracy, AUROC and Brier score on every test case.
 
     Every mix gets the same number of gradient steps, initial weights and batch size, so a larger training set is not also more
@@ -39,87 +37,100 @@ class Classification(Task):
         Quantity(name="auroc", better="higher", low=0.0, high=1.0),
         Quantity(name="brier", better="lower", low=0.0, high=2.0),
     )
-    steps: int = Field(200, ge=1)
-    batch_size: int = Field(32, ge=2)
-    learning_rate: float = Field(2e-3, gt=0.0)
-    weight_decay: float = Field(1e-2, ge=0.0)
     channels: tuple[int, int, int, int] = (8, 16, 32, 64)
     side: int = Field(64, ge=8)
-    check_every: int = Field(20, ge=1)
-    patience: int = Field(5, ge=1)
-    flip_axes: tuple[int, ...] = ()
 
-    def evaluate(self, training: ImageSet, validation: ImageSet, test: ImageSet, context: Context) -> Mapping[str, np.ndarray | float]:
-        """Train, choose by validation loss, and return the three quantities for every test case."""
-        classes = _classes(training, validation, test)
-        sides = {"training": training, "validation": validation, "test": test}
-        labels = {name: np.searchsorted(classes, np.asarray(side.labels)) for name, side in sides.items()}
+    def fit(self, training: ImageSet, validation: ImageSet, context: Context) -> None:
+        """Train, choose by validation loss, and leave weights, intensity scale, classes and image shape in the work folder."""
+        import torch
+
+        classes = _classes(training, validation)
+        labels = np.searchsorted(classes, np.asarray(training.labels))
         with deterministic(context):
-            logits = self._train_and_predict(sides, labels, len(classes), context)
+            images = shrunk(training, self.side, context.device)
+            mean, scale = images.mean(), images.std().clamp_min(1e-6)
+            looked_at = (shrunk(validation, self.side, context.device) - mean) / scale
+            answers = np.searchsorted(classes, np.asarray(validation.labels))
+            network = self._trained((images - mean) / scale, labels, looked_at, answers, len(classes), context)
+        shape = torch.tensor(training.images.shape[1:])
+        keep(network, context, {"mean": mean, "scale": scale, "classes": torch.from_numpy(classes), "shape": shape})
+
+    def score(self, test: ImageSet, context: Context) -> Mapping[str, np.ndarray | float]:
+        """Return the three quantities for every test case."""
+        content = kept(context, self.name)
+        labels = _known_labels(test, content["classes"].cpu().numpy(), tuple(content["shape"].tolist()))
+        with deterministic(context):
+            images = (shrunk(test, self.side, context.device) - content["mean"]) / content["scale"]
+            shape, classes = tuple(images.shape[1:]), len(content["classes"])
+            network = with_weights(lambda: small_resnet(shape, classes, self.channels), content["weights"])
+            logits = np.asarray(_predict(network, images).cpu().numpy(), dtype=np.float64)
         return {
-            "accuracy": (logits.argmax(axis=1) == labels["test"]).astype(np.float64),
-            "auroc": auroc_pseudo_values(logits, labels["test"]),
-            "brier": brier_scores(logits, labels["test"]),
+            "accuracy": (logits.argmax(axis=1) == labels).astype(np.float64),
+            "auroc": auroc_pseudo_values(logits, labels),
+            "brier": brier_scores(logits, labels),
         }
 
-    def _train_and_predict(
-        self, sides: Mapping[str, ImageSet], labels: Mapping[str, np.ndarray], classes: int, context: Context
-    ) -> np.ndarray:
-        """Return the logits of the test images, (N, classes) float64."""
+    def _trained(
+        self,
+        images: torch.Tensor,
+        labels: np.ndarray,
+        looked_at: torch.Tensor,
+        answers: np.ndarray,
+        classes: int,
+        context: Context,
+    ) -> torch.nn.Module:
+        """Return the trained network. images, looked_at: normalised, to train on and to stop by; labels, answers: theirs, from 0."""
         import torch
         from torch.nn.functional import cross_entropy
 
-        images = {name: shrunk(side, self.side, context.device) for name, side in sides.items()}
-        truth = {name: torch.as_tensor(values, dtype=torch.long, device=context.device) for name, values in labels.items()}
-        mean, scale = images["training"].mean(), images["training"].std().clamp_min(1e-6)
-        images = {name: (values - mean) / scale for name, values in images.items()}
-        weight = class_weights(labels["training"], classes, context.device)
+        truth, answer = (torch.as_tensor(values, dtype=torch.long, device=context.device) for values in (labels, answers))
+        weight = class_weights(labels, classes, context.device)
+        network = small_resnet(tuple(images.shape[1:]), classes, self.channels).to(context.device)
 
-        network = small_resnet(tuple(images["training"].shape[1:]), classes, self.channels).to(context.device)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, total_steps=self.steps)
-        best, best_loss, waited = copy.deepcopy(network.state_dict()), math.inf, 0
-        for step, rows in enumerate(batches(len(labels["training"]), self.batch_size, self.steps, context.rng), start=1):
-            network.train()
-            optimiser.zero_grad()
-            seen = mirrored(images["training"][rows], self.flip_axes, context.rng)
-            loss = cross_entropy(network(seen), truth["training"][rows], weight=weight)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-            if step % self.check_every and step != self.steps:
-                continue
-            context.progress(step, self.steps)
-            logits = _predict(network, images["validation"])
-            found = float(cross_entropy(logits, truth["validation"], weight=weight))
-            if not math.isfinite(found):
-                raise NotComputable(f"the training loss is no longer finite after {step} steps: lower learning_rate")
-            waited = 0 if found < best_loss else waited + 1
-            if found < best_loss:
-                best, best_loss = copy.deepcopy(network.state_dict()), found
-            if waited >= self.patience:
-                break
-        network.load_state_dict(best)
-        return np.asarray(_predict(network, images["test"]).cpu().numpy(), dtype=np.float64)
+        def loss(rows: torch.Tensor) -> torch.Tensor:
+            seen = mirrored(images[rows], self.flip_axes, context.rng)
+            return cross_entropy(network(seen), truth[rows], weight=weight)
+
+        def validation_loss() -> torch.Tensor:
+            return cross_entropy(_predict(network, looked_at), answer, weight=weight)
+
+        self.train(network, len(images), loss, validation_loss, context)
+        return network
 
 
-def _classes(training: ImageSet, validation: ImageSet, test: ImageSet) -> np.ndarray:
-    """Return the labels in order; `NotComputable` where training or test lacks one of them."""
-    sides = {"training": training, "validation": validation, "test": test}
-    for name, side in sides.items():
+def _classes(training: ImageSet, validation: ImageSet) -> np.ndarray:
+    """Return the labels in order; `NotComputable` where there is only one, or training lacks one of them."""
+    for name, side in (("training", training), ("validation", validation)):
         if side.labels is None or len(side) == 0:
             raise NotComputable(f"needs labelled {name} images, got none")
-        if side.size_px != test.size_px or side.images.shape[1] != test.images.shape[1]:
-            raise NotComputable(f"needs images of one size, got {side.images.shape[1:]} for {name}, {test.images.shape[1:]} for test")
-    present = {name: np.unique(np.asarray(side.labels)) for name, side in sides.items()}
-    classes: np.ndarray = np.unique(np.concatenate(list(present.values())))
+    _same_shape(validation.images.shape[1:], "validation", training.images.shape[1:])
+    classes: np.ndarray = np.unique(np.concatenate([np.asarray(training.labels), np.asarray(validation.labels)]))
     if len(classes) < 2:
         raise NotComputable(f"needs at least two classes, got only label {int(classes[0])}")
-    for name in ("training", "test"):
-        missing = sorted(int(c) for c in set(classes.tolist()) - set(present[name].tolist()))
-        if missing:
-            raise NotComputable(f"needs {name} images of every class, got none of label {', '.join(map(str, missing))}")
+    _every_class("training", np.asarray(training.labels), classes)
     return classes
+
+
+def _known_labels(test: ImageSet, classes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the places of the test labels among the classes, (N,); `NotComputable` where either lacks a label of the other."""
+    if test.labels is None or len(test) == 0:
+        raise NotComputable("needs labelled test images, got none")
+    _same_shape(test.images.shape[1:], "test", shape)
+    labels = np.asarray(test.labels)
+    _every_class("training", classes, labels)
+    _every_class("test", labels, classes)
+    return np.searchsorted(classes, labels)
+
+
+def _same_shape(shape: tuple[int, ...], name: str, training: tuple[int, ...]) -> None:
+    if shape != training:
+        raise NotComputable(f"needs images of one size, got {training} for training, {shape} for {name}")
+
+
+def _every_class(name: str, present: np.ndarray, classes: np.ndarray) -> None:
+    missing = np.setdiff1d(classes, present).tolist()
+    if missing:
+        raise NotComputable(f"needs {name} images of every class, got none of label {', '.join(map(str, missing))}")
 
 
 def _predict(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -1,19 +1,103 @@
-"""The small residual network that tasks train, and what makes its training repeatable."""
+"""How tasks train a network: the options and the loop that they share, the small residual network, and what makes it repeatable."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
-from harness.api import Context, ImageSet
+from harness.api import Context, ImageSet, InputError, NotComputable, Problem, Task
 
 if TYPE_CHECKING:
     import torch
 
 CHUNK = 64
+_FILE = "network.pt"
+
+
+class NetworkTask(Task):
+    """A task that trains a network for a fixed number of steps and keeps the weights with the lowest validation loss."""
+
+    steps: int = Field(200, ge=1, description="gradient steps, the same for every training set")
+    batch_size: int = Field(32, ge=2, description="images a step")
+    learning_rate: float = Field(2e-3, gt=0.0, description="highest rate of the one-cycle schedule")
+    weight_decay: float = Field(1e-2, ge=0.0, description="of AdamW")
+    check_every: int = Field(20, ge=1, description="steps between two looks at the validation loss")
+    patience: int = Field(5, ge=1, description="looks without a lower loss after which training ends")
+    flip_axes: tuple[int, ...] = Field((), description="axes along which training images are mirrored at random; 0 = first spatial axis")
+
+    def train(
+        self,
+        network: torch.nn.Module,
+        n: int,
+        loss: Callable[[torch.Tensor], torch.Tensor],
+        validation_loss: Callable[[], torch.Tensor],
+        context: Context,
+    ) -> None:
+        """Train the network in place and leave it with the weights whose validation loss was lowest.
+
+        n: number of training images. loss: of the training images of these rows. validation_loss: called in evaluation mode
+        without gradients. `NotComputable` where the validation loss is not finite.
+        """
+        import torch
+
+        optimiser = torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, total_steps=self.steps)
+        best, best_loss, waited = copy.deepcopy(network.state_dict()), math.inf, 0
+        for step, rows in enumerate(batches(n, self.batch_size, self.steps, context.rng), start=1):
+            network.train()
+            optimiser.zero_grad()
+            loss(rows).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            if step % self.check_every and step != self.steps:
+                continue
+            context.progress(step, self.steps)
+            network.eval()
+            with torch.no_grad():
+                found = float(validation_loss())
+            if not math.isfinite(found):
+                raise NotComputable(f"the training loss is no longer finite after {step} steps: lower learning_rate")
+            waited = 0 if found < best_loss else waited + 1
+            if found < best_loss:
+                best, best_loss = copy.deepcopy(network.state_dict()), found
+            if waited >= self.patience:
+                break
+        network.load_state_dict(best)
+        network.eval()
+
+
+def keep(network: torch.nn.Module, context: Context, facts: Mapping[str, torch.Tensor]) -> None:
+    """Leave the weights, and tensors that say what they belong to, in the work folder; `kept` reads them."""
+    import torch
+
+    weights = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+    torch.save({name: tensor.cpu() for name, tensor in facts.items()} | {"weights": weights}, context.workdir / _FILE)
+
+
+def kept(context: Context, name: str) -> dict[str, Any]:
+    """Return what `keep` left: tensors by name, on the context's device, and `weights`; `InputError` where `name` was not fitted."""
+    import torch
+
+    if context.fitted is None:
+        raise InputError(Problem(f"{name} has not been fitted", fix="call fit on the training images first"))
+    content: dict[str, Any] = torch.load(context.fitted / _FILE, map_location=context.device, weights_only=True)
+    return content
+
+
+def with_weights(build: Callable[[], torch.nn.Module], weights: Mapping[str, Any]) -> torch.nn.Module:
+    """Return the network that `build` makes with these weights, ready to predict; no random number is drawn."""
+    import torch
+
+    with torch.device("meta"):
+        network = build()
+    network.load_state_dict(weights, assign=True)
+    return network.eval()
 
 
 def small_resnet(shape: tuple[int, ...], classes: int, channels: tuple[int, int, int, int]) -> torch.nn.Module:

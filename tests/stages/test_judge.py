@@ -31,10 +31,15 @@ QUANTITIES = {
     "memorisation.copied_share": Quantity(name="copied_share", better="lower", proportion=True, family="memorisation"),
     "memorisation.authpct": Quantity(name="authpct", better="higher", family="memorisation"),
     "other.sharpness": Quantity(name="sharpness", better="higher"),
+    "diversity.vendi": Quantity(name="vendi", better="higher", family="diversity", doubtful="it hardly moved in a study."),
     "classification.accuracy": Quantity(name="accuracy", better="higher"),
     "segmentation.dice": Quantity(name="dice", better="higher"),
 }
-MODES = {"duplication": "memorisation", "mode_collapse": "mode_collapse", "gaussian_noise": "noise", "speckle": "noise"}
+MODES = {
+    "duplication": "memorisation", "mode_collapse": "mode_collapse", "gaussian_noise": "noise", "speckle": "noise",
+    "boundary_blur": "local_morphology", "radial_gradient": "local_morphology", "lesion_removal": "local_morphology",
+    "inverted_contrast": "mode_invention", "flips": "harmless",
+}  # fmt: skip
 
 
 def score(quantity: str, low: float | None, high: float | None, /, **fields: Any) -> ScoreRow:
@@ -398,11 +403,28 @@ def test_qualification_holds_for_one_extractor() -> None:
     assert status_of([NOISY], SHARP, row) == ("unqualified", "other.sharpness was not tested against the failure mode noise")
 
 
+@pytest.mark.parametrize("outcome", ["not_qualified", "reversed", None])
+@pytest.mark.parametrize("value", [0.61, 0.99, 1e9])
+def test_no_value_makes_up_for_a_missing_qualification(outcome: Outcome | None, value: float) -> None:
+    """A metric that was not shown to notice the defect supports nothing, however good its value and however many images."""
+    best = score("other.sharpness", value, value, judged_n=10**6)
+    status, reason = status_of(
+        [RECALL, NOISY.model_copy(update={"guards": ("C3",)})], best, planted("other.sharpness", "gaussian_noise", outcome), *RECALLED
+    )
+    assert status == "unqualified"
+    assert "other.sharpness" in reason
+
+
 def test_a_conditional_metric_needs_a_guard() -> None:
-    """A metric that harmless changes move too counts only beside a met guard."""
-    row = planted("other.sharpness", "gaussian_noise", "conditional")
+    """A metric that a harmless change moves too counts only beside a met guard, and the reason names that change."""
+    row = planted("other.sharpness", "gaussian_noise", "conditional", harmless="sub_pixel_shift", harmless_response=3.14)
     guarded = NOISY.model_copy(update={"guards": ("C3",)})
-    assert status_of([NOISY], SHARP, row)[0] == "unqualified"
+    reason = "for the harmless change sub_pixel_shift moves it by 3.1 null SD; none is named"
+    assert status_of([NOISY], SHARP, row) == (
+        "unqualified", f"other.sharpness is qualified against gaussian_noise only with a guard, {reason}"
+    )  # fmt: skip
+    unknown = row.model_copy(update={"harmless_response": None})
+    assert status_of([NOISY], SHARP, unknown)[1].endswith("for the harmless change sub_pixel_shift moves it; none is named")
     assert status_of([RECALL, guarded], SHARP, row, *RECALLED)[0] == "met"
     assert status_of([RECALL, guarded], SHARP, row) == ("unqualified", "guard C3 is missing")
 
@@ -420,14 +442,89 @@ def test_a_reversed_response_taints_unless_its_failure_mode_is_guarded() -> None
     assert "a defect of the claimed failure mode" in status_of([RECALL, claims_it], *rows, *RECALLED)[1]
 
 
-def test_a_task_result_that_is_the_claim_is_direct() -> None:
-    """A paired gain needs no planted defects; a level of a task that claims to see one does, and so does a named one."""
-    assert status_of([GAIN.model_copy(update={"failure_modes": ("label_noise",)})], GAINED)[0] == "met"
+def test_harmless_changes_neither_qualify_nor_taint() -> None:
+    """Whatever is on record of a harmless change, it is no planted defect."""
+    noticed = planted("other.sharpness", "gaussian_noise")
+    for outcome in ("qualified", "conditional", "not_qualified", "reversed", None):
+        control = planted("other.sharpness", "flips", outcome)  # type: ignore[arg-type]
+        assert status_of([NOISY], SHARP, noticed, control)[0] == "met"
+        assert status_of([NOISY], SHARP, control) == ("unqualified", "other.sharpness was not tested against the failure mode noise")
+        by_name = NOISY.model_copy(update={"qualified_by": ("flips",)})
+        assert status_of([by_name], SHARP, noticed, control) == ("unqualified", "flips is a harmless change, which qualifies nothing")
+        claimed = NOISY.model_copy(update={"failure_modes": ("harmless",)})
+        assert status_of([claimed], SHARP, control) == ("unqualified", "other.sharpness names no failure mode that was tested")
+
+
+@pytest.mark.parametrize(
+    ("judged_n", "n", "status"),
+    [(200, 200, "met"), (5000, 200, "met"), (199, 200, "unqualified"), (None, 200, "met"), (None, 401, "unqualified")],
+)
+def test_qualification_holds_at_its_number_of_images_and_above(judged_n: int | None, n: int, status: CriterionStatus) -> None:
+    """Power at n images says nothing of fewer images; the value's own number counts where no other is judged."""
+    row = SHARP.model_copy(update={"judged_n": judged_n})
+    assert status_of([NOISY], row, planted("other.sharpness", "gaussian_noise", n=n))[0] == status
+
+
+def test_a_defect_that_was_planted_at_few_images_qualifies_few_images() -> None:
+    """The reason names both numbers; another defect of the mode that was noticed at fewer images is enough."""
+    few = SHARP.model_copy(update={"judged_n": 40})
+    rows = [planted("other.sharpness", "gaussian_noise", n=160), planted("other.sharpness", "speckle", n=30)]
+    assert status_of([NOISY], few, rows[0]) == (
+        "unqualified",
+        "other.sharpness is qualified against gaussian_noise at 160 images and judged at 40, where its power is not known",
+    )
+    assert status_of([NOISY], few, *rows)[0] == "met"
+    assert status_of([NOISY.model_copy(update={"qualified_by": ("gaussian_noise",)})], few, *rows)[0] == "unqualified"
+    nobody_counted = SHARP.model_copy(update={"judged_n": None, "n": None})
+    assert "judged at an unknown number" in status_of([NOISY], nobody_counted, rows[0])[1]
+
+
+def test_strata_are_qualified_at_their_own_number_of_images() -> None:
+    """A stratum with fewer images than were planted is not qualified, and speaks for the whole criterion."""
+    c = RECALL.model_copy(update={"strata": ("label",), "strata_role": "each_must_meet"})
+    many, few = (score("manifold.recall", 0.7, 0.8, stratum=f"label={name}", judged_n=n) for name, n in (("a", 250), ("b", 150)))
+    judgement = ask([c], RECALLED[1], many, few)
+    assert [(r.criterion, r.status) for r in judgement.criteria] == [
+        ("C3", "unqualified"), ("C3[label=a]", "met"), ("C3[label=b]", "unqualified"),
+    ]  # fmt: skip
+
+
+def test_r6_admits_a_doubtful_quantity_for_one_failure_mode() -> None:
+    """What the literature advises against may speak for one failure mode once it is qualified, and not for two."""
+    row = score("diversity.vendi", 0.7, 0.8)
+    rows = [row, planted("diversity.vendi", "mode_collapse"), planted("diversity.vendi", "gaussian_noise")]
+    one = criterion("C1", "diversity.vendi", at_least=0.6, failure_modes=("noise",))
+    assert status_of([one], *rows)[0] == "met"
+    assert status_of([one], row)[0] == "unqualified"
+    reason = "diversity.vendi may speak for one failure mode, not for mode collapse, noise (R6): it hardly moved in a study"
+    assert status_of([one.model_copy(update={"failure_modes": ("noise", "mode_collapse")})], *rows) == ("unqualified", reason)
+    assert status_of([one.model_copy(update={"qualified_by": ("mode_collapse",)})], *rows) == ("unqualified", reason)
+    certain = criterion("C1", "other.sharpness", at_least=0.6, failure_modes=("noise", "mode_collapse"))
+    sharp = [SHARP, planted("other.sharpness", "gaussian_noise"), planted("other.sharpness", "mode_collapse")]
+    assert status_of([certain], *sharp)[0] == "met"
+
+
+def test_a_task_result_that_names_no_defect_is_direct() -> None:
+    """A paired gain and a level need no planted defects where they name none; where they name one they are gated like a metric."""
     level = criterion("C1", "classification.accuracy", mix=(1, 1), at_least=0.7)
-    reached = score("classification.accuracy", 0.75, 0.8)
-    assert status_of([level], reached)[0] == "met"
-    assert status_of([level.model_copy(update={"failure_modes": ("noise",)})], reached)[0] == "unqualified"
-    assert status_of([GAIN.model_copy(update={"qualified_by": ("speckle",)})], GAINED)[0] == "unqualified"
+    for bare, reached in ((level, score("classification.accuracy", 0.75, 0.8)), (GAIN, GAINED)):
+        assert status_of([bare], reached)[0] == "met"
+        for named in ({"failure_modes": ("noise",)}, {"qualified_by": ("speckle",)}):
+            c = bare.model_copy(update=named)
+            on_planted = planted("classification.accuracy", "speckle", extractor="")
+            assert status_of([c], reached)[0] == "unqualified"
+            assert status_of([c], reached, on_planted)[0] == "met"
+            assert status_of([c], reached, on_planted.model_copy(update={"outcome": "not_qualified"}))[0] == "unqualified"
+            assert status_of([c], reached, on_planted.model_copy(update={"n": 401}))[0] == "unqualified"
+
+
+def test_a_gain_that_names_a_defect_guards_nothing_untested() -> None:
+    """A task that was never shown to see collapse does not excuse a metric that improves under it."""
+    gain = GAIN.model_copy(update={"failure_modes": ("mode_collapse",)})
+    guarded = criterion("C5", "other.sharpness", at_least=0.6, failure_modes=("noise",), guards=("C1",))
+    rows = [SHARP, GAINED, planted("other.sharpness", "gaussian_noise"), planted("other.sharpness", "mode_collapse", "reversed")]
+    assert status_of([gain, guarded], *rows)[0] == "unqualified"
+    assert status_of([gain, guarded], *rows, planted("classification.accuracy", "mode_collapse", extractor=""))[0] == "met"
 
 
 def test_the_level_of_a_task_that_no_battery_tested_is_known_as_such() -> None:
@@ -567,17 +664,127 @@ def test_r5_says_when_it_had_nothing_to_look_at() -> None:
     assert rule not in verdict_of([GAIN], GAINED, NOT_COPIED, CLOSE[0]).rules
 
 
+DETAIL = criterion("C7", "other.sharpness", at_least=0.6, failure_modes=("local_morphology",))
+SEEN = [planted("other.sharpness", name) for name in ("boundary_blur", "radial_gradient")]
+READ = criterion("C8", "ratings.realism.krippendorff_alpha", at_least=0.4)
+AGREED = agreement("realism", 0.5, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "holds"),
+    [
+        (("qualified", "qualified", None), True),
+        (("qualified", "qualified", "qualified"), True),
+        (("qualified", "conditional", None), True),
+        (("qualified", None, None), False),
+        (("qualified", "qualified", "not_qualified"), False),
+        (("qualified", "not_qualified", None), False),
+    ],
+)
+def test_r3_asks_a_metric_to_notice_two_defects_of_local_detail_and_to_miss_none(outcomes: tuple[Outcome | None, ...], holds: bool) -> None:
+    """A metric alone speaks for local detail only where it noticed every planted defect of it, and two at least."""
+    names = ("boundary_blur", "radial_gradient", "lesion_removal")
+    rows = [planted("other.sharpness", name, outcome) for name, outcome in zip(names, outcomes, strict=True)]
+    guarded = DETAIL.model_copy(update={"guards": ("C1",)})
+    verdict = verdict_of([GAIN, guarded], GAINED, SHARP, *rows)
+    assert verdict.verdict == ("adequate" if holds else "insufficient_evidence")
+    broken = "R3 is broken: the claim of C7 is about local detail, and nothing that is known to see it speaks for it"
+    assert (broken in verdict.reason) is not holds
+
+
+def test_r3_is_held_by_a_task_or_by_experts_in_the_claim() -> None:
+    """A task that saw synthetic images, or experts, speak for local detail beside a metric that noticed one defect of it."""
+    rows = [SHARP, SEEN[0], GAINED, AGREED, score("classification.accuracy", 0.75, 0.8, synthetic_share=0.0)]
+    shared = {"claim": DETAIL.claim}
+    baseline = criterion("C9", "classification.accuracy", at_least=0.7, **shared)
+    met, missed = (READ.model_copy(update=shared | {"role": "supportive", "at_least": bound}) for bound in (0.4, 0.9))
+    for second, holds in ((GAIN.model_copy(update=shared), True), (READ.model_copy(update=shared), True), (met, True), (missed, False),
+                          (baseline, False), (READ, False)):  # fmt: skip
+        assert ("R3 is broken" not in verdict_of([DETAIL, second], *rows).reason) is holds
+    language = criterion("C9", "llm.realism.krippendorff_alpha", at_least=0.4, **shared)
+    assert "R3 is broken" in verdict_of([DETAIL, language], *rows, agreement("realism", 0.5, 0.7, subset="llm small")).reason
+
+
+def test_r3_looks_at_the_extractor_that_is_judged() -> None:
+    """Defects noticed on the features of another extractor say nothing of this one."""
+    elsewhere = SEEN[1].model_copy(update={"extractor": "random_conv"})
+    assert "R3 is broken" in verdict_of([DETAIL], SHARP, SEEN[0], elsewhere).reason
+    assert verdict_of([DETAIL], SHARP, *SEEN).verdict == "adequate"
+
+
+def test_r3_and_r4_leave_supportive_criteria_alone() -> None:
+    """What supports no critical claim needs no second witness."""
+    for name, mode in (("boundary_blur", "local_morphology"), ("mode_collapse", "mode_collapse"), ("inverted_contrast", "mode_invention")):
+        c = DETAIL.model_copy(update={"failure_modes": (mode,), "role": "supportive", "one_kind_because": ""})
+        assert verdict_of([GAIN, c], GAINED, SHARP, planted("other.sharpness", name)).verdict == "adequate"
+
+
+COLLAPSE = criterion("C7", "other.sharpness", at_least=0.6, failure_modes=("mode_collapse",))
+NO_COVERAGE = "R4 is broken: the claim of C7 names mode collapse and has no criterion on coverage"
+
+
+def test_r4_asks_a_claim_on_collapse_for_coverage() -> None:
+    """A critical claim that names collapse needs a met criterion of the coverage family in it, supportive or critical."""
+    rows = [SHARP, planted("other.sharpness", "mode_collapse"), *RECALLED]
+    assert NO_COVERAGE in verdict_of([COLLAPSE], *rows).reason
+    assert NO_COVERAGE in verdict_of([COLLAPSE, RECALL], *rows).reason
+    shared = RECALL.model_copy(update={"claim": COLLAPSE.claim})
+    assert verdict_of([COLLAPSE, shared], *rows).verdict == "adequate"
+    lent = shared.model_copy(update={"role": "supportive"})
+    assert verdict_of([COLLAPSE, lent], *rows).verdict == "adequate"
+    assert NO_COVERAGE in verdict_of([COLLAPSE, lent], *rows[:-2], score("manifold.recall", 0.5, 0.8), RECALLED[1]).reason
+
+
+def test_r4_asks_for_each_stratum_where_the_images_have_any() -> None:
+    """With labels or groups, coverage over all images hides a class that is missing; without, there is nothing to divide."""
+    benign = score("manifold.recall", 0.7, 0.8, stratum="label=benign")
+    absent = missing("manifold.recall", "no synthetic images in label=malignant", stratum="label=malignant")
+    each = RECALL.model_copy(update={"strata": ("label",), "strata_role": "each_must_meet"})
+    described = RECALL.model_copy(update={"strata": ("label",)})
+    assert verdict_of([RECALL], *RECALLED).verdict == "adequate"
+    for c in (RECALL, described):
+        verdict = verdict_of([c], *RECALLED, benign)
+        assert verdict.verdict == "insufficient_evidence"
+        assert (
+            "R4 is broken: the claim of C3 names mode collapse and has no criterion on coverage that each stratum must meet"
+            in verdict.reason
+        )
+    assert verdict_of([each], *RECALLED, benign).verdict == "adequate"
+    verdict = verdict_of([GAIN, each], GAINED, *RECALLED, benign, absent)
+    assert verdict.reason == "A critical claim is undecided: C3 is missing: label=malignant: no synthetic images in label=malignant."
+    nothing_to_divide = missing("manifold.recall", "the synthetic images have no label", stratum="label")
+    assert verdict_of([RECALL], *RECALLED, nothing_to_divide).verdict == "adequate"
+
+
+def test_r4_asks_for_experts_or_a_reason_on_collapse_and_invention() -> None:
+    """A claim that names either needs a met criterion of experts in it, or says why none looked."""
+    invention = criterion("C3", "other.sharpness", at_least=0.6, failure_modes=("mode_invention",))
+    for c, name, rows in (
+        (RECALL, "mode collapse", RECALLED),
+        (invention, "mode invention", (SHARP, planted("other.sharpness", "inverted_contrast"))),
+    ):
+        bare = c.model_copy(update={"one_kind_because": ""})
+        problem = f"R4 is broken: the claim of C3 names {name}, no experts looked, and no reason is given"
+        assert problem in verdict_of([bare], *rows).reason
+        assert verdict_of([c], *rows).verdict == "adequate"
+        for role in ("critical", "supportive"):
+            read = READ.model_copy(update={"claim": c.claim, "one_kind_because": "", "role": role})
+            assert verdict_of([bare, read], *rows, AGREED).verdict == "adequate"
+        assert problem in verdict_of([bare, read], *rows, agreement("realism", 0.2, 0.7)).reason
+
+
 def test_r8_asks_for_two_kinds_of_evidence_or_a_reason() -> None:
     """One kind of evidence for a critical claim needs a reason; two criteria of two kinds need none."""
     bare = GAIN.model_copy(update={"one_kind_because": ""})
     verdict = verdict_of([bare], GAINED)
     assert verdict.verdict == "insufficient_evidence"
     assert verdict.reason.endswith("R8 is broken: the claim of C1 rests on one kind of evidence, and no reason is given.")
-    second = RECALL.model_copy(update={"claim": bare.claim, "one_kind_because": ""})
-    assert verdict_of([bare, second], GAINED, *RECALLED).verdict == "adequate"
+    rows = [GAINED, SHARP, planted("other.sharpness", "gaussian_noise")]
+    second = NOISY.model_copy(update={"id": "C9", "claim": bare.claim, "one_kind_because": ""})
+    assert verdict_of([bare, second], *rows).verdict == "adequate"
     lent = second.model_copy(update={"role": "supportive"})
-    assert verdict_of([bare, lent], GAINED, *RECALLED).verdict == "adequate"
-    assert verdict_of([bare, lent], GAINED, RECALLED[0]).verdict == "insufficient_evidence"
+    assert verdict_of([bare, lent], *rows).verdict == "adequate"
+    assert verdict_of([bare, lent], *rows[:-1]).verdict == "insufficient_evidence"
 
 
 def test_r8_language_models_never_stand_alone() -> None:
@@ -598,6 +805,32 @@ def test_kinds_that_disagree_are_reported_and_resolved_downward() -> None:
     assert [(f.severity, f.kind, f.text) for f in judgement.findings] == [
         ("warning", "disagreement", "Kinds of evidence disagree on the claim of C1, C3 of augment: E2 met, E1 not met.")
     ]
+
+
+# Combined signals
+
+
+def test_signatures_are_findings_and_the_adverse_ones_are_conditions() -> None:
+    """What speaks against the images stays open in every purpose; what speaks against a metric is told and no condition."""
+    floor = {"floor": 0.9, "floor_low": 0.85, "floor_high": 0.95}
+    lost = score("manifold.recall", 0.7, 0.8, **floor)
+    close = score("frechet.fid", 13.1, 15.5, floor=16.0, floor_low=12.0, floor_high=20.0)
+    blind = planted("frechet.fid", "mode_collapse", "not_qualified", power_low=0.1, trend_p=0.4)
+    judgement = ask([RECALL], lost, close, RECALLED[1], blind)
+    assert [(f.severity, f.kind) for f in judgement.findings] == [("adverse", "collapse"), ("note", "blindness")]
+    assert judgement.verdicts[0].verdict == "adequate_with_conditions"
+    assert judgement.verdicts[0].conditions == [f"Open adverse finding: {judgement.findings[0].text}"]
+    assert ask([RECALL], *RECALLED, close).findings == ()
+
+
+def test_only_copies_disqualify_distances() -> None:
+    """A signature of collapse stands beside a distance; R5 alone takes its qualification."""
+    lost = score("manifold.recall", 0.7, 0.8, floor=0.9, floor_low=0.85, floor_high=0.95)
+    close = score("frechet.fid", 13.1, 15.5, floor=16.0, floor_low=12.0, floor_high=20.0)
+    judgement = ask([NO_COPIES, RECALL, FID], NOT_COPIED, NOTICED, lost, RECALLED[1], close, CLOSE[1])
+    assert [f.kind for f in judgement.findings] == ["collapse"]
+    assert row_of(judgement, "C4").status == "met"
+    assert f"{_R5}: not observed here." in judgement.verdicts[0].rules
 
 
 # Verdicts
@@ -642,6 +875,8 @@ def test_rules_are_listed_in_the_order_of_application() -> None:
         "Critical claim of C2: supported (C2 met).",
         "Rule R1 (a purpose that uses a model needs a critical task criterion on real images) holds.",
         "Rule R2 (distances alone support no critical claim) holds.",
+        "Rule R3 (a claim on local detail needs a task, experts, or a metric that noticed two defects of it and missed none) holds.",
+        "Rule R4 (a claim on collapse needs coverage in each stratum; one on collapse or invention needs experts or a reason) holds.",
         "Rule R8 (a critical claim needs two kinds of evidence or a stated reason for one) holds.",
         f"{_R5} was not evaluated: it needs a memorisation quantity and a distance.",
         "Deviations from the first lock: none.",

@@ -47,7 +47,12 @@ def images(role: str, owners: list[int], rng: np.random.Generator) -> ImageSet:
 
 
 def measured(train: int, test: int, synthetic: int, each: int = 1) -> dict[str, ScoreRow]:
-    """Measure with so many patients of two images, and so many synthetic files of `each` images."""
+    """Return the scores with so many patients of two images, and so many synthetic files of `each` images."""
+    return {row.quantity: row for row in rows_of(train, test, synthetic, each) if row.stage == "measure"}
+
+
+def rows_of(train: int, test: int, synthetic: int, each: int = 1, stratum: str = "") -> list[ScoreRow]:
+    """Measure; return the scores and the values of half-samples."""
     rng = np.random.default_rng(3)
     owners = {"train": (train, 2), "test": (test, 2), "synthetic": (synthetic, each)}
     sides = {role: images(role, [i for i in range(n) for _ in range(k)], rng) for role, (n, k) in owners.items()}
@@ -55,7 +60,16 @@ def measured(train: int, test: int, synthetic: int, each: int = 1) -> dict[str, 
     bench: Any = SimpleNamespace(seed=1, device="cpu", parts=SimpleNamespace(metrics=[part]))
     cell: Any = SimpleNamespace(key="c", arguments={"metric": 0, "extractor": "", "size": {"half_samples": 50, "floor_splits": 4}})
     arms = Arms(Comparison(**sides), 50, 4, seed=1)
-    return {row.quantity: row for row in _measure(bench, cell, arms, "", Path())}
+    return list(_measure(bench, cell, arms, stratum, Path()))
+
+
+def test_half_samples_are_kept_over_all_images_only() -> None:
+    """Each quantity whose interval rests on them has a row for each, with its images and the units behind; within strata none has."""
+    rows = [row for row in rows_of(12, 20, 60) if row.stage == "half" and row.quantity == "held"]
+
+    assert [row.repeat for row in rows] == list(range(50))
+    assert {(row.n, row.method) for row in rows} == {(30, "half-sample of 60 units")}
+    assert {row.stage for row in rows_of(12, 20, 60, stratum="label=0")} == {"measure"}
 
 
 def test_a_share_of_independent_images_is_binomial() -> None:

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from harness.statistics.trends import DoseResponse, adjacent_reversals, jonckheere, null_band, qualify
+from harness.statistics.trends import DoseResponse, Harmless, Null, adjacent_reversals, jonckheere, null_band, qualify
 
 
 def every_count(groups: list[list[float]]) -> np.ndarray:
@@ -105,8 +105,8 @@ def test_null_band_without_variation_has_no_width() -> None:
 def noticed(shifts: dict[float, float], worse: str = "higher", n: int = 20, nulls: int = 200, seed: int = 3) -> DoseResponse:
     """Return the qualification of a Gaussian quantity with these shifts by dose, at dose of concern 0.5."""
     rng = np.random.default_rng(seed)
-    doses = {dose: rng.normal(shift, 1, n) for dose, shift in shifts.items()}
-    return qualify(rng.normal(size=nulls), doses, 0.5, worse)  # type: ignore[arg-type]
+    doses = {dose: [rng.normal(shift, 1, n)] for dose, shift in shifts.items()}
+    return qualify(Null.of(rng.normal(size=nulls)), doses, 0.5, worse)  # type: ignore[arg-type]
 
 
 def test_a_defect_that_shows_is_qualified() -> None:
@@ -184,11 +184,12 @@ def test_the_wrong_side_at_the_dose_of_concern_is_a_reversal() -> None:
 
 def test_null_splits_without_variation_leave_the_response_without_unit() -> None:
     """A quantity that is 0 on every null split qualifies by leaving 0, without a response in standard deviations."""
-    found = qualify(np.zeros(200), {0.0: np.zeros(20), 0.5: np.full(20, 0.1), 1.0: np.full(20, 0.2)}, 0.5, "higher")
+    null = Null.of(np.zeros(200))
+    found = qualify(null, {0.0: [np.zeros(20)], 0.5: [np.full(20, 0.1)], 1.0: [np.full(20, 0.2)]}, 0.5, "higher")
 
     assert found.outcome == "qualified"
     assert found.response is None
-    assert (found.null_low, found.null_high) == (0.0, 0.0)
+    assert (null.low, null.high) == (0.0, 0.0)
     assert found.reason.endswith("the null splits do not vary, so the response has no unit")
 
 
@@ -200,26 +201,63 @@ def test_null_splits_stand_in_for_dose_zero() -> None:
 @pytest.mark.parametrize(
     ("null", "doses", "match"),
     [
-        (np.zeros(3), {0.5: np.ones(5)}, "at least 4 null splits"),
-        (np.zeros(9), {1.0: np.ones(5)}, "dose of concern"),
-        (np.zeros(9), {0.5: np.ones(0)}, "needs replicates"),
-        (np.array([0.0, np.nan, 1, 2]), {0.5: np.ones(5)}, "finite"),
+        (np.zeros(3), {0.5: [np.ones(5)]}, "at least 4 null splits"),
+        (np.zeros(9), {1.0: [np.ones(5)]}, "dose of concern"),
+        (np.zeros(9), {0.5: [np.ones(5), np.ones(0)]}, "needs replicates"),
+        (np.array([0.0, np.nan, 1, 2]), {0.5: [np.ones(5)]}, "finite"),
     ],
 )
-def test_what_cannot_be_decided_is_refused(null: np.ndarray, doses: dict[float, np.ndarray], match: str) -> None:
+def test_what_cannot_be_decided_is_refused(null: np.ndarray, doses: dict[float, list[np.ndarray]], match: str) -> None:
     """Missing null splits, doses or numbers are errors, not outcomes."""
     with pytest.raises(ValueError, match=match):
-        qualify(null, doses, 0.5, "higher")
+        qualify(Null.of(null), doses, 0.5, "higher")
 
 
 def test_an_improvement_within_the_noise_is_blindness_not_reversal() -> None:
     """Replicates of one probe can show a significant trend far inside the null band: it qualifies nothing and bars nothing."""
     rng = np.random.default_rng(3)
-    null = rng.normal(0.0, 1.0, 200)
+    null = Null.of(rng.normal(0.0, 1.0, 200))
     doses = {dose: rng.normal(-0.3 * dose, 0.05, 20) for dose in (0.0, 0.25, 0.5, 1.0)}
 
-    small = qualify(null, doses, 0.5, "higher")
-    large = qualify(null, {dose: 10 * values for dose, values in doses.items()}, 0.5, "higher")
+    small = qualify(null, {dose: [values] for dose, values in doses.items()}, 0.5, "higher")
+    large = qualify(null, {dose: [10 * values] for dose, values in doses.items()}, 0.5, "higher")
 
     assert small.outcome == "not_qualified"
     assert large.outcome == "reversed"
+
+
+def test_every_planted_probe_must_show_the_defect() -> None:
+    """A defect that shows in one planted probe and not in the other says more of the probe than of the quantity."""
+    rng = np.random.default_rng(4)
+    null = Null.of(rng.normal(size=200))
+    both = {0.0: [rng.normal(size=100)], 0.5: [rng.normal(8, 1, 100), rng.normal(8, 1, 100)]}
+    one = both | {0.5: [rng.normal(8, 1, 180), np.concatenate([rng.normal(8, 1, 12), rng.normal(0, 1, 8)])]}
+
+    assert (qualify(null, both, 0.5, "higher").outcome, qualify(null, both, 0.5, "higher").stability) == ("qualified", 1.0)
+    found = qualify(null, one, 0.5, "higher")
+    assert found.power_low > 0.8
+    assert found.outcome == "not_qualified"
+    assert found.reason == "depends on the planted probe: one of 2 was noticed in 60% of its replicates only"
+
+
+def test_an_answer_to_a_harmless_change_is_not_specific() -> None:
+    """A harmless change that moves the quantity as far as the defect makes it conditional; one that moves it less does not."""
+    rng = np.random.default_rng(5)
+    null = Null.of(rng.normal(size=200))
+    doses = {0.0: [rng.normal(size=20)], 0.5: [rng.normal(8, 1, 20)]}
+
+    assert qualify(null, doses, 0.5, "higher", Harmless("flip", 3.0)).outcome == "qualified"
+    found = qualify(null, doses, 0.5, "higher", Harmless("flip", 9.0))
+    assert found.outcome == "conditional"
+    assert "under flip, which is harmless" in found.reason
+    blind = {0.0: [rng.normal(size=20)], 0.5: [rng.normal(size=20)]}
+    assert qualify(null, blind, 0.5, "higher", Harmless("flip", 9.0)).outcome == "not_qualified"
+
+
+def test_the_response_is_measured_from_the_same_probes_without_the_defect() -> None:
+    """What sets a probe apart from other splits is in the clean replicates too, and drops out."""
+    rng = np.random.default_rng(6)
+    null = Null.of(rng.normal(size=200))
+    found = qualify(null, {0.0: [np.full(20, 2.0)], 0.5: [np.full(20, 3.0)]}, 0.5, "higher")
+
+    assert found.response == pytest.approx(1 / null.spread)

@@ -63,11 +63,34 @@ def test_no_training_image_twice_while_there_are_enough(images: ImageSet, train:
     assert len({s for s in sources if s in train.ids}) == 30
 
 
-def test_near_copies(images: ImageSet, train: ImageSet, tmp_path: Path) -> None:
-    """With jitter the copies differ from their source by noise of that standard deviation, within [0, 1]."""
-    train = replace(train, images=np.full_like(train.images, 0.5))
-    result = applied(images, train, 1.0, tmp_path, jitter_sd=0.01)
-    assert (result.images - 0.5).std() == pytest.approx(0.01, rel=0.05)
+def test_doses_are_nested(images: ImageSet, train: ImageSet, tmp_path: Path) -> None:
+    """Under one seed a higher dose has the copies of a lower one and more, even where training images must be copied again."""
+    some, more, most = (applied(images, train, severity, tmp_path).sources for severity in (0.3, 0.6, 1.0))
+    for few, many in ((some, more), (more, most)):
+        kept = [a for a, b in zip(few, many, strict=True) if a in train.ids and a == b]
+        assert len(kept) == sum(a in train.ids for a in few) < sum(b in train.ids for b in many)
+
+
+def test_groups_follow_the_copy(images: ImageSet, train: ImageSet, tmp_path: Path) -> None:
+    """A copy is of the scanner of the image copied, whatever the slot's was."""
+    images = replace(images, groups={"scanner": np.array(["A"] * 40)})
+    train = replace(train, groups={"scanner": np.array(["older"] * 30)})
+    result = applied(images, train, 0.5, tmp_path)
+    assert [scanner == "older" for scanner in result.groups["scanner"]] == [source in train.ids for source in result.sources]
+
+
+def test_volumes_of_two_channels(picture_set: Callable[..., ImageSet], tmp_path: Path) -> None:
+    """Volumes are copied with all their channels."""
+    images, train = (picture_set(8, (6, 7, 8), 2, seed) for seed in (0, 1))
+    result = applied(images, train, 1.0, tmp_path)
+    rows = [train.ids.index(source) for source in result.sources]
+    np.testing.assert_array_equal(result.images, train.images[rows])
+    assert sorted(rows) == list(range(8))
+
+
+def test_share_too_small_for_one_image(images: ImageSet, train: ImageSet, tmp_path: Path) -> None:
+    """A share of less than half an image changes nothing."""
+    assert applied(images, train, 0.01, tmp_path) is images
 
 
 def test_seeds_are_honoured(images: ImageSet, train: ImageSet, tmp_path: Path) -> None:

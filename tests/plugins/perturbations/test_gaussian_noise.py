@@ -57,3 +57,13 @@ def test_seeds_are_honoured(picture_set: Callable[..., ImageSet], tmp_path: Path
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     np.testing.assert_array_equal(images.images, before)
+
+
+def test_preset_of_mri_has_the_doses_of_the_paper(picture_set: Callable[..., ImageSet], tmp_path: Path) -> None:
+    """For MRI the standard deviations are those of Deo et al. (2025): 0.01, 0.05 and 0.1 of the window, the middle one of concern."""
+    preset = GaussianNoise.presets["mri"]
+    grey = picture_set(10, (40, 40))
+    grey = replace(grey, images=np.full_like(grey.images, 0.5))
+    noise = [applied(grey, dose, tmp_path, **preset).images - 0.5 for dose in preset["doses"]]
+    assert [n.std() for n in noise] == pytest.approx([0.01, 0.05, 0.1], rel=0.03)
+    assert preset["dose_of_concern"] == preset["doses"][1]

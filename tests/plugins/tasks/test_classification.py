@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from harness.api import Context, ImageSet, NotComputable
+from harness.api import Context, ImageSet, InputError, NotComputable
+from harness.testing import check
 from harness_plugins.tasks.classification import Classification, auroc_pseudo_values, brier_scores
 
 QUICK = Classification(steps=24, check_every=8, batch_size=16, learning_rate=5e-3)
@@ -32,7 +33,15 @@ def evaluate(
 ) -> Mapping[str, np.ndarray | float]:
     """Return what the task says, with twenty more images like the test images to stop by."""
     validation = bars(20, 99, len(np.unique(test.labels)), test.size_px, test.images.shape[1])
-    return task.evaluate(training, validation, test, Context(seed, tmp_path))
+    return fitted_and_scored(tmp_path, task, training, validation, test, seed)
+
+
+def fitted_and_scored(
+    tmp_path: Path, task: Classification, training: ImageSet, validation: ImageSet, test: ImageSet, seed: int = 1
+) -> Mapping[str, np.ndarray | float]:
+    """Return what the task says of the test images after it was fitted on the others."""
+    task.fit(training, validation, Context(seed, tmp_path))
+    return task.score(test, Context(seed, tmp_path, fitted=tmp_path))
 
 
 def random_logits(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -144,18 +153,53 @@ def test_a_missing_class_has_no_number(tmp_path: Path) -> None:
     with pytest.raises(NotComputable, match="training images of every class, got none of label 0"):
         evaluate(tmp_path, training.take(ones), test)
     with pytest.raises(NotComputable, match="test images of every class, got none of label 1"):
-        QUICK.evaluate(training, training, test.take(np.asarray(test.labels) == 0), Context(1, tmp_path))
+        fitted_and_scored(tmp_path, QUICK, training, training, test.take(np.asarray(test.labels) == 0))
+    with pytest.raises(NotComputable, match="training images of every class, got none of label 2"):
+        fitted_and_scored(tmp_path, QUICK, training, training, bars(30, 2, 3))
     only = training.take(ones)
     with pytest.raises(NotComputable, match="two classes, got only label 1"):
-        QUICK.evaluate(only, only, only, Context(1, tmp_path))
-    with pytest.raises(NotComputable, match="labelled training images"):
-        QUICK.evaluate(replace(training, labels=None), training, test, Context(1, tmp_path))
+        QUICK.fit(only, only, Context(1, tmp_path))
+    for name, sides in (("training", (replace(training, labels=None), training)), ("validation", (training, training.take([])))):
+        with pytest.raises(NotComputable, match=f"labelled {name} images, got none"):
+            QUICK.fit(*sides, Context(1, tmp_path))
+    with pytest.raises(NotComputable, match="labelled test images, got none"):
+        fitted_and_scored(tmp_path, QUICK, training, training, replace(test, labels=None))
+
+
+def test_images_of_another_size_have_no_number(tmp_path: Path) -> None:
+    """Validation and test images are of the size and the channels of the training images."""
+    training = bars(32, 1)
+    with pytest.raises(NotComputable, match=r"got \(1, 16, 16\) for training, \(1, 16, 20\) for validation"):
+        QUICK.fit(training, bars(20, 3, size=(16, 20)), Context(1, tmp_path))
+    with pytest.raises(NotComputable, match=r"got \(1, 16, 16\) for training, \(3, 16, 16\) for test"):
+        fitted_and_scored(tmp_path, QUICK, training, training, bars(20, 2, channels=3))
+
+
+def test_a_task_is_fitted_before_it_scores(tmp_path: Path) -> None:
+    """Without a fitted folder the error says what is missing."""
+    with pytest.raises(InputError, match="classification has not been fitted"):
+        QUICK.score(bars(20, 2), Context(1, tmp_path))
+
+
+def test_one_fit_scores_many_test_sets(tmp_path: Path) -> None:
+    """What was fitted once gives the same values again after other images were scored."""
+    training, test = bars(32, 1), bars(20, 2)
+    first = fitted_and_scored(tmp_path, QUICK, training, training, test)
+    context = Context(7, tmp_path, fitted=tmp_path)
+    QUICK.score(bars(20, 3), context)
+    again = QUICK.score(test, context)
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+
+
+def test_keeps_the_promises_of_a_task() -> None:
+    """The conformance tests pass."""
+    check(QUICK.model_copy(update={"steps": 2}), n=12)
 
 
 def test_labels_need_not_count_from_zero(tmp_path: Path) -> None:
     """Labels are names: 3 and 7 work as 0 and 1 do."""
     sets = [replace(s, labels=3 + 4 * np.asarray(s.labels)) for s in (bars(32, 1), bars(20, 3), bars(20, 2))]
-    assert np.mean(QUICK.evaluate(*sets, Context(1, tmp_path))["auroc"]) > 0.8
+    assert np.mean(fitted_and_scored(tmp_path, QUICK, *sets)["auroc"]) > 0.8
 
 
 def test_training_that_diverges_has_no_number(tmp_path: Path) -> None:

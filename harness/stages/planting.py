@@ -1,0 +1,147 @@
+"""Plants one defect at one dose in one probe, and describes the images there and then by everything that works on them.
+
+The images themselves are not kept: what stays is what is known of each (ids, patients, labels, groups), the numbers of every
+extractor and of every metric that describes images, and what each task made of every case. Images that the defect left as they
+were, and copies of training images, take the numbers that they had.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import trials
+from ..asking import tried
+from ..bench import Bench
+from ..cells import Cell
+from ..checks import Part
+from ..components import Context
+from ..errors import NotComputable
+from ..images import ImageSet
+from ..quantities import Record
+from ..records import CellStatus
+from ..savedsets import open_saved, save
+from .battery import planted
+from .extract import numbers
+
+REASONS = "reasons.json"
+FACTS = "planted"
+
+
+def plant(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Plant, describe, and keep the numbers; a source that has none for these images leaves its reason instead."""
+    arguments = cell.arguments
+    images = planted(bench, arguments["data"], bench.parts.perturbations[arguments["perturbation"]], arguments["dose"],
+                     arguments["fault"], folder)  # fmt: skip
+    save(_facts(images), folder / FACTS)
+    reasons: dict[str, str] = {}
+    known = _rows(bench, arguments["data"])
+    rows = np.array([known.get(print_, -1) for print_ in fingerprints(images)], dtype=np.int64)
+    for source in arguments["sources"]:
+        label = next(f"{kind}-{source[kind]}" for kind in ("extractor", "metric") if kind in source)
+        clean = bench.cache.load(source["clean"])
+        if clean is None or clean.status != "ok":
+            reasons[label] = clean.reason if clean else "the clean images have no numbers"
+            continue
+        made, reason = tried(partial(_numbers, bench, source, images, rows, folder))
+        if made is None:
+            reasons[label] = reason
+        else:
+            np.save(folder / f"{label}.npy", made)
+    for task in arguments["tasks"]:
+        label, part = f"task-{task['task']}", bench.parts.tasks[task["task"]]
+        trained = bench.cache.load(task["fitted"])
+        if trained is None or trained.status != "ok":
+            reasons[label] = trained.reason if trained else "the task was not trained"
+            continue
+        context = bench.context(folder, "task", part.name, part.offer.version, "battery", fitted=task["fitted"])
+        answer, reason = tried(partial(cases, part, images, context))
+        if answer is None:
+            reasons[label] = reason
+        else:
+            np.savez(folder / f"{label}.npz", **answer)  # type: ignore[arg-type]
+    (folder / REASONS).write_text(json.dumps(reasons, sort_keys=True), encoding="utf-8")
+    yield from ()
+
+
+def cases(part: Part, images: ImageSet, context: Context) -> dict[str, np.ndarray]:
+    """Return each quantity of a trained task for every case, (N,) float64, NaN where a case has none; the mean over regions."""
+    found = {}
+    for name, values in trials.score(part, images, context).items():
+        if values.ndim == 0:
+            raise NotComputable(f"{part.name} gives one number a run for {name}, so nothing can be resampled")
+        whole = values if values.ndim == 1 else values.mean(axis=1)
+        found[name] = np.ma.masked_array(whole, dtype=np.float64).filled(np.nan)
+    return found
+
+
+def described(bench: Bench, key: str, label: str) -> ImageSet:
+    """Return the planted probe of a cell with the numbers of one source; it has no pixels, so whoever asks for them gets none.
+
+    `NotComputable` says why a source has no numbers for it.
+    """
+    folder = bench.cache.folder(key)
+    _refuse(folder, label)
+    images = open_saved(folder / FACTS)
+    features = np.load(folder / f"{label}.npy", mmap_mode="r", allow_pickle=False)
+    return replace(images, images=np.empty((len(images), 1, 0, 0), np.float32), features=features, checked=True)
+
+
+def scored(bench: Bench, key: str, task: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the units of the planted probe, (N,), and what a task made of each case; `NotComputable` says why there is nothing."""
+    folder = bench.cache.folder(key)
+    _refuse(folder, f"task-{task}")
+    with np.load(folder / f"task-{task}.npz", allow_pickle=False) as stored:
+        return open_saved(folder / FACTS).units, {name: stored[name] for name in stored.files}
+
+
+def _refuse(folder: Path, label: str) -> None:
+    reason = json.loads((folder / REASONS).read_text(encoding="utf-8")).get(label)
+    if reason is not None:
+        raise NotComputable(reason)
+
+
+def _facts(images: ImageSet) -> ImageSet:
+    """Return what is known of the images without pixels, masks and numbers."""
+    blank = np.broadcast_to(np.float32(0.0), (len(images), 1, 1, 1))
+    return replace(images, images=blank, spacing_mm=(1.0, 1.0), masks=None, features=None, checked=False)
+
+
+def _numbers(bench: Bench, source: Mapping[str, Any], images: ImageSet, rows: np.ndarray, folder: Path) -> np.ndarray:
+    """Return the numbers of the images; only those that are new are described. rows: of the same image in train, or -1."""
+    clean = bench.array(source["clean"], "features")
+    new = np.flatnonzero(rows < 0)
+    if len(new) == len(images):
+        return numbers(bench, source, images, folder)
+    whole = clean[np.maximum(rows, 0)].astype(np.float32)
+    if len(new):
+        whole[new] = numbers(bench, source, images.take(new), folder)
+    return whole
+
+
+def _rows(bench: Bench, data: str) -> dict[bytes, int]:
+    """Return the row of each training image by its fingerprint; worked out once in a process."""
+    if data not in bench.prints:
+        bench.prints[data] = {print_: row for row, print_ in enumerate(fingerprints(bench.images(data, "train")))}
+    return bench.prints[data]
+
+
+def fingerprints(images: ImageSet) -> Iterator[bytes]:
+    """Yield a digest of everything that an image's numbers may rest on: pixels, mask, label, concepts and groups."""
+    for row in range(len(images)):
+        digest = blake2b(np.ascontiguousarray(images.images[row]).tobytes(), digest_size=16)
+        for values in (images.masks, images.labels, images.concepts, *(images.groups or {}).values()):
+            digest.update(b"|" if values is None else np.ascontiguousarray(values[row]).tobytes())
+        yield digest.digest()
+
+
+def blank(bench: Bench, cell: Cell, status: CellStatus, reason: str) -> Iterator[Record]:
+    """Leave no row: the metrics that needed these images say why they have none."""
+    yield from ()
