@@ -17,6 +17,7 @@ from .content import Content
 from .quantities import Quantity
 from .records import CaseScoreRow, QualificationRow, ScoreRow
 from .scoring import LEAST_UNITS, units_of
+from .signatures import pinned
 from .statistics.paired import (
     Difference,
     half_sample_difference,
@@ -332,9 +333,8 @@ def saturated(line: Line) -> bool:
     # A gain has no range of its own.
     if promise is None or line.quantity.endswith(GAIN):
         return False
-    worst = promise.high if promise.better == "lower" else promise.low
-    values = [row.value for row in line.values if row is not None and row.value is not None]
-    return bool(values) and worst is not None and all(math.isclose(v, worst, rel_tol=1e-12, abs_tol=1e-12) for v in values)
+    known = [row for row in line.values if row is not None and row.value is not None]
+    return bool(known) and all(pinned(row, promise) for row in known)
 
 
 def _effect(row: ScoreRow | None, splits: int) -> float | str:

@@ -175,7 +175,8 @@ def _quoted(content: Content) -> set[str]:
     called = [n for s in content.scores for n in (f"{s.component}.{s.quantity}", s.component, s.quantity, s.extractor, s.stratum)]
     called += [n for p in content.pictures for n in (p.item, p.partner, p.caption)] + [c.name for c in content.components]
     called += [n for r in content.reliability for n in (r.scale, r.subset)] + [n for s in content.image_sets for n in s.labels]
-    called += [wording.words(q.perturbation) for q in content.qualifications]
+    planted = {wording.words(q.perturbation) for q in content.qualifications}
+    called += [name for word in planted for name in (word, word.lower())]
     return {wording.minus(text) for text in set(said)} | {name for name in set(called) if wording.check(name)}
 
 

@@ -372,7 +372,7 @@ def _components(parts: Parts) -> Iterator[ComponentRow]:
         promises: dict[str, Any] = {"quantities": [q.model_dump(mode="json") for q in part.offer.promises]}
         if part.called:
             promises["component"] = part.offer.name
-        for name in ("sees", "blind_to"):
+        for name in ("sees", "blind_to", "needs"):
             promises[name] = sorted(getattr(part.component, name, ()))
         for name in ("failure_mode", "full_severity"):
             if hasattr(part.component, name):

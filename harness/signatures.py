@@ -104,14 +104,18 @@ def invention_signature(scores: Iterable[ScoreRow], promises: Mapping[str, Quant
 def saturated(scores: Iterable[ScoreRow], promises: Mapping[str, Quantity]) -> list[ScoreRow]:
     """Return the scores of whole sets of images that are at their worst possible value although real against real is not.
 
-    scores: of one audit or of several. promises: by `component.quantity`. A score is at the end of its range where its value is, or
-    where its two-sided interval lies in the last hundredth of the range. Without a floor nothing is known of real against real.
+    scores: of one audit or of several. promises: by `component.quantity`. Without a floor nothing is known of real against real.
     """
     return [
         row for row, promise in _measured(scores, promises)
-        if (_at_worst(row.value, promise, AT_THE_END) or all(_near(end, promise) for end in (row.ci_low, row.ci_high)))
+        if pinned(row, promise)
         and row.floor is not None and not _at_worst(row.floor, promise, AT_THE_END) and not _near(row.floor, promise)
     ]  # fmt: skip
+
+
+def pinned(row: ScoreRow, promise: Quantity) -> bool:
+    """Return whether a score is at the worst end of its range: its value, or its whole two-sided interval in the last hundredth."""
+    return _at_worst(row.value, promise, AT_THE_END) or all(_near(end, promise) for end in (row.ci_low, row.ci_high))
 
 
 def saturation(scores: Iterable[ScoreRow], promises: Mapping[str, Quantity]) -> str:

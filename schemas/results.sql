@@ -436,7 +436,7 @@ CREATE TABLE responses (
     extractor VARCHAR NOT NULL,
     perturbation VARCHAR NOT NULL,
     failure_mode VARCHAR NOT NULL,
-    severity DOUBLE NOT NULL CHECK (severity BETWEEN 0 AND 1),
+    severity DOUBLE NOT NULL CHECK (isfinite(severity)),
     tested_on VARCHAR NOT NULL,
     n BIGINT NOT NULL CHECK (n >= 1),
     replicates BIGINT NOT NULL CHECK (replicates >= 1),
@@ -444,7 +444,7 @@ CREATE TABLE responses (
     low DOUBLE NOT NULL CHECK (isfinite(low)),
     high DOUBLE NOT NULL CHECK (isfinite(high)),
     response DOUBLE CHECK (isfinite(response)),
-    detected DOUBLE NOT NULL CHECK (detected BETWEEN 0 AND 1),
+    detected DOUBLE NOT NULL CHECK (isfinite(detected)),
     unit VARCHAR NOT NULL,
     better VARCHAR NOT NULL CHECK (better IN ('lower', 'higher'))
 );

@@ -157,7 +157,7 @@ def long_names() -> dossier.Content:
     long = {"component": "x" * 40, "perturbation": "z" * 64}
     qualifications = tuple(q.model_copy(update=long) for q in content.qualifications)
     responses = tuple(r.model_copy(update=long) for r in content.responses)
-    named = {"criteria": tuple(large), "scores": tuple(scores), "qualifications": qualifications, "responses": responses}
+    named: dict[str, Any] = {"criteria": tuple(large), "scores": tuple(scores), "qualifications": qualifications, "responses": responses}
     return replace(content, audit_id="n" * 64 + "-0a1b2c3d-4e5f6071", **named)
 
 

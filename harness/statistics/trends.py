@@ -14,6 +14,9 @@ from scipy import stats
 from .intervals import lower_bound_proportion, upper_bound_proportion
 
 BAND = 0.99
+# Null splits overlap: what rests on the anchor alone, half of the images, varies over splits half as much (in variance) as over
+# independent data. Simulated in tests/acceptance/test_false_alarms.py.
+OVERLAP = math.sqrt(2)
 MAX_FALSE_ALARM = 0.10
 LEAST_REVERSAL = 1.0
 MIN_POWER = 0.80
@@ -88,6 +91,7 @@ def null_band(values: np.ndarray, coverage: float = BAND) -> tuple[float, float]
 class Null:
     """Values on real-against-real splits: the first half, in random order, sets the 99 % band, the other half counts false alarms.
 
+    The band is wider than that of the splits by the factor `OVERLAP`, so that it holds for data that the audit has not seen.
     spread: standard deviation over all splits, 0 where they do not vary.
     """
 
@@ -106,6 +110,8 @@ class Null:
             raise ValueError(f"qualification needs at least {_FEWEST_NULLS} null splits, got {len(values)}")
         setting, checking = np.array_split(values, 2)
         low, high = null_band(setting)
+        middle = float(setting.mean())
+        low, high = middle - OVERLAP * (middle - low), middle + OVERLAP * (high - middle)
         alarms = int(((checking < low) | (checking > high)).sum())
         spread = float(values.std(ddof=1)) if np.ptp(values) > 0 else 0.0
         return cls(values, low, high, alarms, len(checking), spread)
