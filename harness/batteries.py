@@ -81,12 +81,20 @@ class Battery:
         """Return the qualifications by quantity and perturbation."""
         return {(who(row), row.perturbation): row for row in self.qualifications}
 
-    def at_concern(self, families: Iterable[str], modes: Iterable[str]) -> list[ResponseRow]:
-        """Return the responses of these families at the dose of concern of every perturbation of these failure modes."""
+    @cached_property
+    def highest(self) -> dict[str, float]:
+        """Return the highest severity that was planted of each perturbation."""
+        found: dict[str, float] = {}
+        for row in self.responses:
+            found[row.perturbation] = max(row.severity, found.get(row.perturbation, 0.0))
+        return found
+
+    def at(self, severities: Mapping[str, float], families: Iterable[str], modes: Iterable[str]) -> list[ResponseRow]:
+        """Return the responses of these families to the perturbations of these failure modes, each at its severity."""
         families, modes = set(families), set(modes)
         return [
             row for row in self.responses
-            if row.failure_mode in modes and self.family(row) in families and row.severity == self.concern.get(row.perturbation)
+            if row.failure_mode in modes and self.family(row) in families and row.severity == severities.get(row.perturbation)
         ]  # fmt: skip
 
     @cached_property

@@ -20,7 +20,8 @@ Direction = Literal["worse", "better", "unmoved"]
 Finding = Literal["agrees", "disagrees", "cannot tell"]
 MOST, FEW = 2 / 3, 1 / 3
 SHARE = 0.5
-DIRECTIONS = {"worse": "became worse", "better": "became better", "unmoved": "stayed within 1 null SD"}
+LEAST_SHIFT = 0.2
+DIRECTIONS = {"worse": "became worse", "better": "became better", "unmoved": "stayed as they were"}
 EVERY_DEFECT = tuple(mode for mode in FailureMode if mode.value != HARMLESS)
 SHIFTS = (
     FailureMode.MEMORISATION, FailureMode.INTERNAL_DUPLICATION, FailureMode.DISTRIBUTION_SHIFT, FailureMode.MODE_COLLAPSE,
@@ -107,11 +108,12 @@ STATEMENTS = (
 
 
 def compare(battery: Battery) -> list[Compared]:
-    """Set each statement beside the responses at the doses of concern.
+    """Set each statement beside the responses here.
 
     It agrees where at least two thirds of the pairs of quantity (with its extractor) and perturbation moved as reported, disagrees
-    where at most one third did, and cannot tell in between or where nothing was measured. Worse and better need more than one null
-    standard deviation; where null splits do not vary, half of the replicates must be detected as worse.
+    where at most one third did, and cannot tell in between or where nothing was measured. Whether something moves at all is asked at
+    the dose of concern, by more than one null standard deviation; which way it goes at the highest dose, by more than a fifth of one,
+    for there the replicates are those of the clean probes. Where null splits do not vary, half of the replicates must be detected.
     """
     return [_compared(battery, reported) for reported in STATEMENTS]
 
@@ -124,20 +126,22 @@ def _compared(battery: Battery, reported: Reported) -> Compared:
         why = f"No defect of the failure mode {named} was planted." if len(modes) == 1 else "No defect of these failure modes was planted."
         return Compared(reported.statement, why, "cannot tell")
     families = (*FAMILIES, TASK)
-    rows = [row for row in battery.at_concern(families, modes) if reported.pick(battery, row)]
+    severities, least = (battery.concern, LEAST_REVERSAL) if reported.expected == "unmoved" else (battery.highest, LEAST_SHIFT)
+    rows = [row for row in battery.at(severities, families, modes) if reported.pick(battery, row)]
     if not rows:
         return Compared(reported.statement, f"No value of {reported.who} was measured under these defects.", "cannot tell")
-    moved = [_moved(row) for row in rows]
+    moved = [_moved(row, least) for row in rows]
     as_reported = sum(direction == reported.expected for direction in moved)
     share = as_reported / len(rows)
     finding: Finding = "agrees" if share >= MOST else "disagrees" if share <= FEW else "cannot tell"
     return Compared(reported.statement, _observed(reported, rows, as_reported) + _otherwise(reported, moved), finding)
 
 
-def _moved(row: ResponseRow) -> Direction:
+def _moved(row: ResponseRow, least: float) -> Direction:
+    """Return which way a response went, if by more than `least` null standard deviations."""
     if row.response is None:
         return "worse" if row.detected >= SHARE else "unmoved"
-    return "worse" if row.response > LEAST_REVERSAL else "better" if row.response < -LEAST_REVERSAL else "unmoved"
+    return "worse" if row.response > least else "better" if row.response < -least else "unmoved"
 
 
 def _observed(reported: Reported, rows: Sequence[ResponseRow], as_reported: int) -> str:

@@ -172,6 +172,7 @@ def test_metrics_that_look_at_masks_are_local() -> None:
 
 def test_only_defects_of_the_named_modes_answer_at_the_dose_of_concern() -> None:
     """One response per quantity, extractor and perturbation."""
-    rows = fabricated().at_concern(["distance"], [mode for _, mode in DEFECTS])
+    made = fabricated()
+    rows = made.at(made.concern, ["distance"], [mode for _, mode in DEFECTS])
     assert len(rows) == 2 * 2 * len(DEFECTS)
     assert {r.severity for r in rows} == {0.5}
