@@ -45,6 +45,9 @@ def tried(call: Callable[[], T]) -> tuple[T | None, str]:
     except HarnessError as error:
         return None, " ".join(line.strip() for line in error.lines())
     except Exception as error:
+        # A full disk or memory is not the component's answer: the cell fails, and can be tried again.
+        if isinstance(error, OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            raise
         return None, what_failed(error)
 
 

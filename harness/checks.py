@@ -13,7 +13,8 @@ from .components import Component, Extractor, Metric, Perturbation
 from .errors import HarnessError, InputError, Problem, raise_if
 from .host import Host, Offer
 from .quantities import Quantity
-from .spec import Criterion, DataSpec, Reference
+from .records import ComponentRow
+from .spec import Criterion, DataSpec, Reference, digest
 from .specfile import SpecFile
 
 STATISTICS = ("percent_agreement", "fleiss_kappa", "krippendorff_alpha", "gwet_ac1")
@@ -215,15 +216,21 @@ def _offered(data: DataSpec) -> set[str]:
 
 
 def _doses(file: SpecFile, parts: Parts) -> Iterator[Problem]:
+    named = {reference.called for reference in file.spec.perturbations}
     for index, part in enumerate(parts.perturbations):
         component = part.component
         assert isinstance(component, Perturbation)
         where = file.where("perturbations", index)
-        doses = component.doses
+        doses, usual = component.doses, type(component).model_fields["dose_of_concern"].default
         if not doses or list(doses) != sorted(set(doses)) or doses[0] <= 0 or doses[-1] > 1:
             yield Problem(f"{part.name}: doses must rise within (0, 1], got {list(doses)}", where)
         elif component.dose_of_concern not in doses:
             yield Problem(f"{part.name}: dose_of_concern {component.dose_of_concern} is not among the doses {list(doses)}", where)
+        elif not component.because:
+            yield Problem(f"{part.name} gives no reason for its dose of concern", where, "add because: why this severity matters")
+        elif component.dose_of_concern != usual and "because" not in part.options and part.name in named:
+            fix = "add because: why this severity matters, for the reason that comes with it is about another one"
+            yield Problem(f"{part.name}: the dose of concern is yours, and the reason is not", where, fix)
 
 
 def _criterion(criterion: Criterion, siblings: Sequence[str], file: SpecFile, parts: Parts) -> Iterator[tuple[str, str]]:
@@ -310,6 +317,25 @@ def _list(names: Iterable[str]) -> str:
 def _close(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"known: {_list(known)}"
+
+
+def component_rows(parts: Parts) -> Iterator[ComponentRow]:
+    """Yield what is stored of each component."""
+    for part in parts.all():
+        promises: dict[str, Any] = {"quantities": [q.model_dump(mode="json") for q in part.offer.promises]}
+        if part.called:
+            promises["component"] = part.offer.name
+        for name in ("sees", "blind_to", "needs"):
+            promises[name] = sorted(getattr(part.component, name, ()))
+        for name in ("failure_mode", "full_severity"):
+            if hasattr(part.component, name):
+                promises[name] = str(getattr(part.component, name))
+        defaults = {k: str(info.default) for k, info in type(part.component).model_fields.items() if isinstance(info.default, Path)}
+        options = part.component.model_dump(mode="json") | defaults | part.options
+        yield ComponentRow(
+            kind=part.offer.kind, name=part.name, options=options, distribution=part.offer.distribution, version=part.offer.version,
+            identity_sha256=digest(part.identity), description=type(part.component).summary(), promises=promises,
+        )  # fmt: skip
 
 
 def digest_inputs(paths: Iterable[Path], where: str = "") -> str:

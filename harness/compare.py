@@ -194,7 +194,9 @@ def different(audits: Sequence[Audited]) -> list[Problem]:
             places += ["the files of the real images"] if a.data_sha256 != b.data_sha256 else []
             places = places or ["the plan"]
         ours, theirs = _identities(first), _identities(content)
-        places += [f"version, options or files of {name}" for name in sorted(ours.keys() & theirs.keys()) if ours[name] != theirs[name]]
+        places += [
+            f"version, options or files of {name}" for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)
+        ]
         if a.harness_version != b.harness_version:
             places.append(f"the harness ({a.harness_version}, {b.harness_version})")
         if places:

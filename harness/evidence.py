@@ -174,8 +174,10 @@ def _missing(row: ScoreRow | ReliabilityRow, complete: bool) -> str:
     return "" if complete else f"no interval: {why or 'the value has no one-sided bounds'}"
 
 
-def unqualified(criterion: Criterion, part: Judged, evidence: Evidence, guarded: Collection[str]) -> str:
-    """Return why a quantity may not speak for a criterion's failure modes, or nothing. guarded: modes that met guards cover.
+def unqualified(criterion: Criterion, part: Judged, evidence: Evidence, guarded: Collection[str], together: Collection[str] = ()) -> str:
+    """Return why a quantity may not speak for a criterion's failure modes, or nothing.
+
+    guarded: modes that met guards cover. together: modes that all criteria of the purpose claim with this quantity.
 
     Each perturbation that the criterion names must qualify the quantity, and each failure mode needs one that does, at no more
     images than are judged. A task result on real test images that names no defect is direct, a paired gain as well as a level;
@@ -189,14 +191,17 @@ def unqualified(criterion: Criterion, part: Judged, evidence: Evidence, guarded:
         return f"{criterion.quantity} names no failure mode that was tested"
     tested = evidence.tested(criterion, part.extractor)
     return (
-        _doubtful(criterion, claimed, evidence)
+        _doubtful(criterion, {*claimed, *together}, evidence)
         or _tainted(criterion, claimed, tested, guarded)
-        or _untested(criterion, part, tested, evidence)
+        or _untested(criterion, part, tested, evidence, guarded)
     )
 
 
 def _doubtful(criterion: Criterion, claimed: Collection[str], evidence: Evidence) -> str:
-    """Rule R6: what the literature advises against may be admitted by its own qualification, for one failure mode."""
+    """Rule R6: what the literature advises against may be admitted by its own qualification, for one failure mode.
+
+    claimed: what all criteria of the purpose claim with this quantity.
+    """
     promise = evidence.quantities.get(criterion.quantity)
     if promise is None or not promise.doubtful or len(claimed) < 2:
         return ""
@@ -214,24 +219,25 @@ def _tainted(criterion: Criterion, claimed: Collection[str], tested: Sequence[Qu
     return ""
 
 
-def _untested(criterion: Criterion, part: Judged, tested: Sequence[QualificationRow], evidence: Evidence) -> str:
+def _untested(criterion: Criterion, part: Judged, tested: Sequence[QualificationRow], evidence: Evidence,
+              guarded: Collection[str]) -> str:  # fmt: skip
     quantity = criterion.quantity
     for perturbation in criterion.qualified_by:
         if evidence.failure_modes.get(perturbation) == FailureMode.HARMLESS:
             return f"{perturbation} is a harmless change, which qualifies nothing"
-        problems = [_unusable(criterion, part, q) for q in tested if q.perturbation == perturbation]
+        problems = [_unusable(criterion, part, q, guarded) for q in tested if q.perturbation == perturbation]
         if not problems or any(problems):
             return next((p for p in problems if p), f"{quantity} was not tested against {perturbation}")
     for mode in criterion.failure_modes:
-        problems = [_unusable(criterion, part, q) for q in tested if q.failure_mode == mode]
+        problems = [_unusable(criterion, part, q, guarded) for q in tested if q.failure_mode == mode]
         if all(problems):
             return problems[0] if problems else f"{quantity} was not tested against the failure mode {spaced(mode)}"
     return ""
 
 
-def _unusable(criterion: Criterion, part: Judged, row: QualificationRow) -> str:
+def _unusable(criterion: Criterion, part: Judged, row: QualificationRow, guarded: Collection[str]) -> str:
     """Return why one planted defect does not let the quantity speak; power at n images says nothing of fewer."""
-    problem = unnoticed(criterion, row)
+    problem = unnoticed(criterion, row, guarded)
     if problem or row.n is None or (part.images is not None and part.images >= row.n):
         return problem
     judged_at = "an unknown number" if part.images is None else f"{part.images}"
@@ -241,14 +247,19 @@ def _unusable(criterion: Criterion, part: Judged, row: QualificationRow) -> str:
     )
 
 
-def unnoticed(criterion: Criterion, row: QualificationRow) -> str:
-    """Return why a quantity is not shown to notice one planted defect, whatever the number of images, or nothing."""
-    if row.outcome == "qualified" or (row.outcome == "conditional" and criterion.guards):
+def unnoticed(criterion: Criterion, row: QualificationRow, guarded: Collection[str]) -> str:
+    """Return why a quantity is not shown to notice one planted defect, whatever the number of images, or nothing.
+
+    guarded: failure modes that met guards cover. A conditional quantity answers to a harmless change too, so a guard on the same
+    failure mode must tell the two apart.
+    """
+    if row.outcome == "qualified" or (row.outcome == "conditional" and row.failure_mode in guarded):
         return ""
     if row.outcome == "conditional":
         by = "" if row.harmless_response is None else f" by {row.harmless_response:.2g} null SD"
         moved = f", for the harmless change {row.harmless} moves it{by}" if row.harmless else ""
-        return f"{criterion.quantity} is qualified against {row.perturbation} only with a guard{moved}; none is named"
+        needed = f"a met guard on {spaced(row.failure_mode)}"
+        return f"{criterion.quantity} is qualified against {row.perturbation} only with {needed}{moved}; none is there"
     reason = f" ({row.reason.rstrip('.')})" if row.reason else ""
     return f"{criterion.quantity} is not qualified against {row.perturbation}{reason}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from .components import Perturbation
 from .plan import STAGES, Plan
@@ -15,6 +16,7 @@ from .stages.qualify import LEAST_IMAGES
 from .statistics import sizes
 
 POWER = 0.80
+USUAL = 500
 
 
 def lines(attempt: Audit) -> Iterator[str]:
@@ -56,7 +58,13 @@ def _battery(attempt: Audit, drawn: Plan) -> Iterator[str]:
         yield f"           given up for the budget: {text}"
     if size.replicates < battery.LEAST_REPLICATES:
         yield f"           {size.replicates} replicates can qualify nothing: even if all are noticed, the lower bound stays below 80 %"
+    if size.fault_seeds == 1:
+        yield "           one fault seed: whether a response depends on the planted probe is not tested"
+    if not any(battery.is_harmless(part) for part in attempt.parts.perturbations):
+        yield "           no harmless change is planted (flip, reorder, resave, subpixel_shift): specificity is not tested"
     n = _train(attempt)
+    if n is None:
+        yield f"           costs assume {USUAL} training images; how many there are is known after a first run"
     if n is not None and n < 4 * LEAST_IMAGES:
         yield f"           {n} training images can qualify nothing: a replicate needs {LEAST_IMAGES}, a quarter of them"
     elif n is not None and n < 8 * LEAST_IMAGES:
@@ -82,6 +90,10 @@ def _images(attempt: Audit) -> Iterator[str]:
 def _needed(criterion: Criterion, promise: Quantity, pilot: list[ScoreRow], power: float) -> str:
     if promise.proportion and not promise.biased_in_n and (criterion.at_most is not None or criterion.at_least is not None):
         return _share(criterion, power)
+    if criterion.between is not None:
+        return "how many images two bounds need is not planned"
+    if promise.biased_in_n:
+        return "its value depends on the number of images, so more of them change what is judged"
     row = next((r for r in pilot if _answers(r, criterion)), None)
     bound = criterion.at_most if criterion.at_most is not None else criterion.at_least
     bound = criterion.gain_at_least if bound is None else bound
@@ -90,7 +102,8 @@ def _needed(criterion: Criterion, promise: Quantity, pilot: list[ScoreRow], powe
     limit = row.bound_high if criterion.at_most is not None else row.bound_low
     if limit is None:
         return "its first run gave no interval to plan from"
-    n = sizes.n_for_mean(row.judged_n, row.judged_value, bound, limit, power)
+    side: Literal["at_most", "at_least"] = "at_most" if criterion.at_most is not None else "at_least"
+    n = sizes.n_for_mean(row.judged_n, row.judged_value, bound, limit, power, side)
     now = f"the first run, {row.judged_value:.4g} of {row.judged_n}"
     return f"about {n:,} for a power of {power:.0%}, from {now}" if n is not None else f"no number of images helps if {now}, is the truth"
 

@@ -18,8 +18,8 @@ from .specfile import SpecFile
 from .table import Table
 
 EXTRACTORS = ("pixels", "random_conv")
-COLUMNS = ["quantity", "extractor", "n", "notices", "not specific", "blind to", "misled by", "not tested"]
-OUTCOMES = ("qualified", "conditional", "not_qualified", "reversed", None)
+COLUMNS = ["quantity", "extractor", "n", "blind to", "not tested", "notices", "with a guard", "misled by"]
+NAMED = ("qualified", "conditional", "reversed")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def file_of(where: Path, asked: Asked) -> SpecFile:
 
 
 def summary(rows: Sequence[QualificationRow]) -> Table:
-    """Return one row for each quantity and extractor: which defects it notices, and which it does not."""
+    """Return one row for each quantity and extractor: which defects it notices, which mislead it, how many it does not notice."""
     found: dict[tuple[str, str], list[QualificationRow]] = {}
     for row in rows:
         if row.failure_mode != "harmless":
@@ -79,6 +79,7 @@ def summary(rows: Sequence[QualificationRow]) -> Table:
     for (quantity, extractor), mine in sorted(found.items()):
         numbers = sorted({row.n for row in mine if row.n is not None})
         n = "" if not numbers else str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-        by = [", ".join(row.perturbation for row in mine if row.outcome == outcome) for outcome in OUTCOMES]
-        table.append((quantity, extractor, n, *by))
+        blind, untested = (sum(row.outcome == outcome for row in mine) for outcome in ("not_qualified", None))
+        by = [", ".join(row.perturbation for row in mine if row.outcome == outcome) for outcome in NAMED]
+        table.append((quantity, extractor, n, f"{blind} of {len(mine)}", untested, *by))
     return Table(COLUMNS, table)

@@ -24,6 +24,14 @@ def draw(units: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(by_patient(units, rng)[:n])
 
 
+def numbered(units: np.ndarray) -> np.ndarray:
+    """Return units numbered from 0 in order of first appearance."""
+    _, first, inverse = np.unique(units, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse]
+
+
 def by_patient(units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return all rows, the patients in random order and each patient's rows together."""
     order = rng.permutation(np.unique(units))

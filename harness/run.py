@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from typing import Any, Literal, Protocol
 from . import __version__, plan
 from .bench import Bench
 from .cells import Cache, Cell, Result, full_disk
-from .checks import Parts, assemble
+from .checks import Parts, assemble, component_rows
 from .errors import Problem, StoreError
 from .host import Host
 from .neighbours import MEMORY
@@ -33,7 +33,7 @@ from .quantities import Record
 from .records import AuditRow, CellRow, ComponentRow, ImageSetRow, LedgerRow, OutcomeRow, PlannedCellRow
 from .spec import AuditSpec, digest
 from .specfile import SpecFile
-from .stages import sample
+from .stages import planting, sample
 from .store import LockedError, Store
 
 FLUSH_SECONDS = 1.0
@@ -176,7 +176,7 @@ class Audit:
             raise StoreError(
                 Problem(f"the ledger was altered: {broken[0]}", str(self.store.path), "start a new results file, or restore this one")
             )
-        components = list(_components(self.parts))
+        components = list(component_rows(self.parts))
         if self.id in self.store.audits():
             known = {(c.kind, c.name, c.identity_sha256) for c in self.store.rows(ComponentRow, self.id)}
             self.store.append(self.id, [c for c in components if (c.kind, c.name, c.identity_sha256) not in known])
@@ -209,6 +209,10 @@ class Audit:
             known = locked.get((part.offer.kind, part.name))
             if part.offer.kind != "generator" and known is not None and known != digest(part.identity) and part.name not in changed:
                 changed.append(f"version or files of {part.name}")
+        # A suite or a preset may hold less than it did, where a distribution was removed.
+        present = {(part.offer.kind, part.name) for part in self.parts.all()}
+        gone = sorted((kind, name) for kind, name in locked.keys() - present if kind != "generator" and f"{kind}s" not in changed)
+        changed += [f"{kind} {name}, which is missing" for kind, name in gone]
         same = row.plan_sha256 == self.plan_sha256 and not changed
         return None if same else {"purposes": row.spec["purposes"], "same_data": row.data_sha256 == self.data_sha256, "changed": changed}
 
@@ -270,7 +274,7 @@ class Audit:
             ready = [c for c in waiting.values() if all(n not in todo or n in results for n in c.needs)]
             for cell in ready:
                 known = self.cache.load(cell.key)
-                if known is not None and (cell.key in journal.known or reusable(cell, known)):
+                if known is not None and (cell.key in journal.known or reusable(cell, known, self.cache)):
                     results[cell.key] = known
                     journal.add(cell, known)
                     del waiting[cell.key]
@@ -303,9 +307,10 @@ def make_bench(file: SpecFile, cache: Path, salt: bytes, device: str, memory: in
     return Bench(file, assemble(file, Host.discover()), Cache(cache), salt, device, memory)
 
 
-def reusable(cell: Cell, known: Result) -> bool:
+def reusable(cell: Cell, known: Result, cache: Cache) -> bool:
     """Return whether another audit's result may stand for a cell: not a failure, nor what only follows from one."""
-    return known.status != "failed" and not known.blocked and not cell.tolerant
+    whole = not cell.tolerant or (cell.function == "planting.plant" and planting.complete(cache.folder(cell.key)))
+    return known.status != "failed" and not known.blocked and whole
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -365,24 +370,6 @@ class _Clock:
         if self.done <= 0:
             return None
         return (time.monotonic() - self.began) / self.done * max(self.planned - self.done, 0.0)
-
-
-def _components(parts: Parts) -> Iterator[ComponentRow]:
-    for part in parts.all():
-        promises: dict[str, Any] = {"quantities": [q.model_dump(mode="json") for q in part.offer.promises]}
-        if part.called:
-            promises["component"] = part.offer.name
-        for name in ("sees", "blind_to", "needs"):
-            promises[name] = sorted(getattr(part.component, name, ()))
-        for name in ("failure_mode", "full_severity"):
-            if hasattr(part.component, name):
-                promises[name] = str(getattr(part.component, name))
-        defaults = {k: str(info.default) for k, info in type(part.component).model_fields.items() if isinstance(info.default, Path)}
-        options = part.component.model_dump(mode="json") | defaults | part.options
-        yield ComponentRow(
-            kind=part.offer.kind, name=part.name, options=options, distribution=part.offer.distribution, version=part.offer.version,
-            identity_sha256=digest(part.identity), description=type(part.component).summary(), promises=promises,
-        )  # fmt: skip
 
 
 def _version(name: str) -> str:

@@ -211,14 +211,14 @@ class Ratings(Model):
     scales: tuple[ScaleSpec, ...] = ()
 
 
-_MINUTES = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)")
-_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?")
+_SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def _seconds(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    found = _MINUTES.fullmatch(value.strip())
+    found = _TIME.fullmatch(value.strip())
     if not found:
         raise ValueError(f"{value!r} is no time: write 600, 90s, 10m or 2h")
     return float(found[1]) * _SECONDS[found[2]]
@@ -240,6 +240,12 @@ class Battery(Model):
     null_splits: int = Field(200, ge=20)
     fault_seeds: int = Field(2, ge=1)
     n: int | None = Field(None, ge=10)
+
+    @model_validator(mode="after")
+    def _each_probe_is_drawn_from(self) -> Self:
+        if self.fault_seeds > self.replicates:
+            raise ValueError(f"{self.fault_seeds} fault seeds for {self.replicates} replicates: some probes would never be drawn from")
+        return self
 
 
 class Intervals(Model):

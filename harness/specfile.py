@@ -41,7 +41,9 @@ class SpecFile:
         return self.path.parent
 
     def where(self, *place: str | int) -> str:
-        """Return `file:line` of the deepest part of `place` that the file has."""
+        """Return `file:line` of the deepest part of `place` that the file has; what a command line said has no lines."""
+        if not self.lines:
+            return "the command line"
         return f"{self.path.name}:{_line(self.lines, place)}"
 
 

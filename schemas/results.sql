@@ -189,7 +189,7 @@ COMMENT ON COLUMN scores.stage IS 'Where the score comes from: measure, half (th
 COMMENT ON COLUMN scores.component IS 'Name of the metric or task.';
 COMMENT ON COLUMN scores.quantity IS 'Name of the quantity; `NAME_gain` is the paired gain of NAME over the mix (1, 0).';
 COMMENT ON COLUMN scores.extractor IS 'Name of the extractor whose features were used; empty where none was.';
-COMMENT ON COLUMN scores.perturbation IS 'Name of the perturbation (stages qualify and null); empty elsewhere.';
+COMMENT ON COLUMN scores.perturbation IS 'Name of the perturbation of a replicate (stages qualify and null); empty elsewhere, and for null splits and severity 0 that all perturbations share.';
 COMMENT ON COLUMN scores.severity IS 'Dose of the perturbation, 0 (nothing) to 1 (full severity); NULL where there is no perturbation.';
 COMMENT ON COLUMN scores.stratum IS 'Subgroup of the images, as GROUP=VALUE; empty for all images.';
 COMMENT ON COLUMN scores.real_share IS 'Real images of the training mix as a fraction of the real training count (1 = all of them); NULL outside stage evaluate.';
@@ -403,7 +403,7 @@ CREATE TABLE qualifications (
 COMMENT ON TABLE qualifications IS 'Whether a quantity noticed a planted defect on the user''s own images.';
 COMMENT ON COLUMN qualifications.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
 COMMENT ON COLUMN qualifications.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
-COMMENT ON COLUMN qualifications.component IS 'Name of the metric.';
+COMMENT ON COLUMN qualifications.component IS 'Name of the metric or task.';
 COMMENT ON COLUMN qualifications.quantity IS 'Name of the quantity.';
 COMMENT ON COLUMN qualifications.extractor IS 'Name of the extractor whose features were used; empty where none was.';
 COMMENT ON COLUMN qualifications.perturbation IS 'Name of the perturbation that was planted.';
@@ -412,7 +412,7 @@ COMMENT ON COLUMN qualifications.n IS 'Images in the perturbed arm of each repli
 COMMENT ON COLUMN qualifications.dose_of_concern IS 'Severity from which on the purpose minds the defect, 0 to 1.';
 COMMENT ON COLUMN qualifications.dose_reason IS 'Why this dose is the dose of concern; empty where no reason was given.';
 COMMENT ON COLUMN qualifications.replicates IS 'Replicates at each dose (count); NULL where nothing could be computed.';
-COMMENT ON COLUMN qualifications.null_splits IS 'Real-against-real splits that set the null band (count); NULL where nothing could be computed.';
+COMMENT ON COLUMN qualifications.null_splits IS 'Real-against-real splits (count), of which one half sets the null band and the other checks it; NULL where nothing could be computed.';
 COMMENT ON COLUMN qualifications.null_low IS 'Lower end of the null band, in the unit of the quantity; NULL where it is open or unknown.';
 COMMENT ON COLUMN qualifications.null_high IS 'Upper end of the null band, in the unit of the quantity; NULL where it is open or unknown.';
 COMMENT ON COLUMN qualifications.response IS 'Mean shift at the dose of concern from severity 0 in null standard deviations, worse counted positive; NULL where not computable.';
@@ -423,7 +423,7 @@ COMMENT ON COLUMN qualifications.false_alarm_high IS 'One-sided 95 % upper bound
 COMMENT ON COLUMN qualifications.detected_at IS 'Lowest severity from which on the defect was noticed; NULL where it was not noticed at any.';
 COMMENT ON COLUMN qualifications.fault_seeds IS 'Independently planted probes from which the replicates are drawn (count); NULL where nothing could be computed.';
 COMMENT ON COLUMN qualifications.stability IS 'Smallest share detected at the dose of concern among these probes, 0 to 1; NULL where not computable.';
-COMMENT ON COLUMN qualifications.harmless IS 'Harmless change that moved the quantity most; empty where none was planted.';
+COMMENT ON COLUMN qualifications.harmless IS 'Harmless change that moved the quantity most; empty where none was planted or none has a number.';
 COMMENT ON COLUMN qualifications.harmless_response IS 'By how many null standard deviations that change moved it, in either direction; NULL where not computable.';
 COMMENT ON COLUMN qualifications.outcome IS 'qualified, conditional, not_qualified, or reversed (the quantity called the defect an improvement); NULL where it could not be decided.';
 COMMENT ON COLUMN qualifications.reason IS 'What decided the outcome, or why it could not be decided, in words.';

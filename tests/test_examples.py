@@ -122,7 +122,7 @@ def test_a_strangers_perturbation_takes_part_in_the_battery_and_the_heat_map(str
     write_phantoms(tmp_path / "real", replace(phantoms(200, seed=1, size=32, prefix="tr"), masks=None))
     data = "{labels: folder, spacing_mm: [1.0, 1.0]}"
     _run(
-        stranger, "-m", "harness.cli", "qualify", tmp_path / "real", "--perturbation", "{streaks: {dose_of_concern: 1.0}}",
+        stranger, "-m", "harness.cli", "qualify", tmp_path / "real", "--perturbation", "{streaks: {dose_of_concern: 1.0, because: a test}}",
         "--metric", "sharpness",
         "--metric", "spectrum", "--data", data, "--workers", "0", "--quiet", cwd=tmp_path, codes=(0,),
     )  # fmt: skip

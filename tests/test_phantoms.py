@@ -21,7 +21,7 @@ def test_the_seed_decides() -> None:
 def test_what_is_known_of_each_image() -> None:
     """Masks, labels, patients and probes are there; classes and probes are balanced, and a patient has one of each."""
     images = phantoms(48, seed=3, size=32, patients=12)
-    assert images.offers() == {"masks", "labels", "patients"}
+    assert images.offers() == {"masks", "labels", "patients", "groups"}
     assert images.size_px == (32, 32)
     assert images.n_patients == 12
     assert images.labels is not None

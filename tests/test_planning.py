@@ -66,7 +66,7 @@ def test_a_preset_adds_the_perturbations_that_the_data_allow(project: Project) -
 
 def test_a_listed_perturbation_keeps_its_own_options_beside_a_preset(project: Project) -> None:
     """What the user writes about a perturbation replaces what the preset would choose, and it is planted once."""
-    own = {"gaussian_noise": {"doses": [0.3, 0.6], "dose_of_concern": 0.6}}
+    own = {"gaussian_noise": {"doses": [0.3, 0.6], "dose_of_concern": 0.6, "because": "a test"}}
     project.write(battery={"preset": "mri"}, perturbations=[own])
     found = [p for p in project.parts().perturbations if p.name == "gaussian_noise"]
 

@@ -83,8 +83,8 @@ def test_the_summary_has_one_row_for_each_quantity_and_extractor() -> None:
     table = summary(rows)
 
     assert table.rows == [
-        ("frechet.fid", "pixels", "20 to 40", "blur", "noise", "", "duplication", "jpeg"),
-        ("frechet.fid", "random_conv", "40", "", "", "blur", "", ""),
+        ("frechet.fid", "pixels", "20 to 40", "0 of 4", 1, "blur", "noise", "duplication"),
+        ("frechet.fid", "random_conv", "40", "1 of 1", 0, "", "", ""),
     ]
 
 
@@ -125,5 +125,5 @@ def test_an_audit_uses_what_was_qualified_before(project: Project) -> None:
     screened.run()
     audit = project.audit(host)
     audit.run()
-    query = f"select count(*) from cells where audit_id = '{audit.id}' and cached and stage = 'qualify'"
-    assert audit.store.query(query).rows[0][0] == 3
+    query = f"select count(*) from cells where audit_id = '{audit.id}' and cached and stage in ('qualify', 'extract')"
+    assert audit.store.query(query).rows[0][0] >= 2 + 3 + 2

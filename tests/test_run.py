@@ -306,8 +306,8 @@ def test_images_are_never_lent_writable(project: Project) -> None:
         ({"samples": 50}, "samples"),
         ({"data": MODEL["data"] | {"window": [0, 200]}}, "data.window"),
         ({"metrics": ["frechet", "manifold", {"memorisation": {"false_positive_rate": 1e-9}}]}, "metrics"),
-        ({"perturbations": [{"gaussian_noise": {"doses": [0.9], "dose_of_concern": 0.9}}]}, "perturbations"),
-        ({"qualification": {"replicates": 7, "null_splits": 24, "fault_seeds": 1}}, "qualification.replicates"),
+        ({"perturbations": [{"gaussian_noise": {"doses": [0.9], "dose_of_concern": 0.9, "because": "a test"}}]}, "perturbations"),
+        ({"battery": {"replicates": 7, "null_splits": 24, "fault_seeds": 1}}, "battery.replicates"),
     ],
 )
 def test_anything_changed_after_the_lock_makes_every_criterion_post_hoc(project: Project, change: dict[str, Any], place: str) -> None:

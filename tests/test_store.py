@@ -30,6 +30,7 @@ from harness.records import (
     PlannedCellRow,
     QualificationRow,
     ReliabilityRow,
+    ResponseRow,
     ScoreRow,
     TrustRow,
     VerdictRow,
@@ -219,15 +220,17 @@ def test_utility_pairs_every_mix_with_its_gain(store: Store) -> None:
 
 def test_dose_response_sums_up_replicates_and_names_the_outcome(store: Store) -> None:
     """Mean, range and counts per dose; a replicate without value is counted apart; null splits are left out."""
-    dose = {"stage": "qualify", "perturbation": "noise", "extractor": "pixels"}
-    rows = [score("q", **dose, severity=s, repeat=k, value=v) for s, k, v in [(0.0, 0, 1.0), (1.0, 0, 2.0), (1.0, 1, 4.0)]]
-    rows += [score("q", **dose, severity=1.0, repeat=2, value=None, status="failed", reason="broke")]
-    rows += [score("q", **dose | {"stage": "null"}, severity=0.0, repeat=0, value=9.0)]
+    common = {"cell": "q", "component": "frechet", "quantity": "fid", "extractor": "pixels", "perturbation": "noise",
+              "failure_mode": "noise", "n": 10, "detected": 0.5, "better": "lower"}  # fmt: skip
+    rows = [
+        ResponseRow(severity=0.0, replicates=1, mean=1.0, low=1.0, high=1.0, response=0.0, **common),
+        ResponseRow(severity=1.0, replicates=2, mean=3.0, low=2.0, high=4.0, response=None, **common),
+    ]
     verdict = QualificationRow(cell="q", component="frechet", quantity="fid", extractor="pixels", perturbation="noise",
                                failure_mode="noise", n=10, dose_of_concern=0.5, outcome="qualified", reason="seen")  # fmt: skip
     store.append(AUDIT, [planned("q", stage="qualify"), *rows, verdict])
-    sql = "SELECT severity, mean, min, max, replicates, without_value, outcome FROM dose_response"
-    assert store.query(sql).rows == [(0.0, 1.0, 1.0, 1.0, 1, 0, "qualified"), (1.0, 3.0, 2.0, 4.0, 2, 1, "qualified")]
+    sql = "SELECT severity, mean, low, high, response, replicates, outcome FROM dose_response"
+    assert store.query(sql).rows == [(0.0, 1.0, 1.0, 1.0, 0.0, 1, "qualified"), (1.0, 3.0, 2.0, 4.0, None, 2, "qualified")]
 
 
 def test_adequacy_lists_criteria_under_their_verdict(store: Store) -> None:

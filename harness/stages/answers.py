@@ -84,6 +84,7 @@ class Answers:
             for repeat, value in enumerate(self.null.get(key, ())):
                 yield ScoreRow(**common, stage="null", severity=0.0, repeat=repeat, value=value)
             for severity, found in self.doses.items():
-                values = [value for probe in found[key] for value in probe]
-                for repeat, value in enumerate(values):
-                    yield ScoreRow(**common, stage="qualify", severity=severity, repeat=repeat, value=value)
+                for fault, probe in enumerate(found[key]):
+                    for k, value in enumerate(probe):
+                        repeat = fault + k * len(found[key])
+                        yield ScoreRow(**common, stage="qualify", severity=severity, repeat=repeat, value=value)

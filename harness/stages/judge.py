@@ -35,6 +35,10 @@ _RULES: Mapping[str, str] = {
     "R5": "distances support nothing where memorisation shows and they improve",
     "R8": "a critical claim needs two kinds of evidence or a stated reason for one",
 }
+_TRAINED_CLEAN = (
+    "rests on a task that noticed defects in the images that it was tested on; "
+    "whether it would notice them in what it learns from was not tested."
+)
 _ONE_RUN = "The run-to-run variation of the generator is not covered: all synthetic images come from one sampling run."
 
 
@@ -163,7 +167,9 @@ class _Bench:
         circular = criterion.id in self._guards_of(criterion)
         met = [] if circular else [self.by_id[g] for g in criterion.guards if g in self.by_id and self._met(g)]
         guarded = {mode for guard in met for mode in self.evidence.claimed_modes(guard)}
-        reason = unqualified(criterion, part, self.evidence, guarded)
+        alike = (c for c in self.purpose.criteria if (c.quantity, c.extractor) == (criterion.quantity, criterion.extractor))
+        together = {mode for c in alike for mode in self.evidence.claimed_modes(c)}
+        reason = unqualified(criterion, part, self.evidence, guarded, together)
         if reason or circular:
             return reason or f"its guards lead back to {criterion.id}"
         for guard in criterion.guards:
@@ -231,15 +237,18 @@ class _Bench:
         return {mode for c in claim if c.role == "critical" for mode in self.evidence.claimed_modes(c)}
 
     def _shows_detail(self, criterion: Criterion) -> bool:
-        """Return whether a criterion can speak for local detail: a task, experts, or a metric that noticed every defect of two or more."""
+        """Return whether a criterion can speak for local detail: experts, a task that is not blind to it, or a metric that noticed
+        every defect of two or more.
+        """
         kind = self.evidence.kind(criterion)
-        if kind in ("E2", "E3"):
-            return kind == "E3" or self.evidence.needs_synthetic(criterion)
         tested = [
             row for row in self.evidence.tested(criterion, self._judge(criterion)[0].extractor)
             if row.failure_mode == FailureMode.LOCAL_MORPHOLOGY and row.outcome is not None
         ]  # fmt: skip
-        return kind == "E1" and len({row.perturbation for row in tested}) > 1 and not any(unnoticed(criterion, row) for row in tested)
+        seen = not any(unnoticed(criterion, row, ()) for row in tested)
+        if kind in ("E2", "E3"):
+            return kind == "E3" or (self.evidence.needs_synthetic(criterion) and seen)
+        return kind == "E1" and len({row.perturbation for row in tested}) > 1 and seen
 
     def _covers(self, criterion: Criterion) -> bool:
         each = bool(criterion.strata) and criterion.strata_role == "each_must_meet"
@@ -263,6 +272,8 @@ class _Bench:
         levels = (c for c in self.purpose.criteria if self.evidence.absolute(c) and self.evidence.needs_synthetic(c))
         absolute = [c.id for c in levels if self._status(c) == "met"]
         found += [f"{name} is judged as an absolute task value; no battery tested it." for name in absolute]
+        claiming = (c for c in self.purpose.criteria if self.evidence.kind(c) == "E2" and self.evidence.claimed_modes(c))
+        found += [f"{c.id} {_TRAINED_CLEAN}" for c in claiming if self.evidence.needs_synthetic(c) and self._status(c) == "met"]
         if self.evidence.runs == 1 and any(self.evidence.needs_synthetic(c) for c in self.purpose.criteria):
             found.append(_ONE_RUN)
         found += [f"Minor deviation: {_where(c)}{c.text}." for c in self.changes if c.level == "minor"]

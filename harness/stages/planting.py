@@ -22,13 +22,13 @@ from ..asking import tried
 from ..bench import Bench
 from ..cells import Cell
 from ..checks import Part
-from ..components import Context
+from ..components import Context, Perturbation
 from ..errors import NotComputable
 from ..images import ImageSet
 from ..quantities import Record
 from ..records import CellStatus
 from ..savedsets import open_saved, save
-from .battery import planted
+from .battery import is_harmless, planted, split
 from .extract import numbers
 
 REASONS = "reasons.json"
@@ -40,10 +40,11 @@ def plant(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     arguments = cell.arguments
     images = planted(bench, arguments["data"], bench.parts.perturbations[arguments["perturbation"]], arguments["dose"],
                      arguments["fault"], folder)  # fmt: skip
-    save(_facts(images), folder / FACTS)
-    reasons: dict[str, str] = {}
     known = _rows(bench, arguments["data"])
     rows = np.array([known.get(print_, -1) for print_ in fingerprints(images)], dtype=np.int64)
+    _changed(bench, arguments, images, rows)
+    save(_facts(images), folder / FACTS)
+    reasons: dict[str, str] = {}
     for source in arguments["sources"]:
         label = next(f"{kind}-{source[kind]}" for kind in ("extractor", "metric") if kind in source)
         clean = bench.cache.load(source["clean"])
@@ -66,9 +67,23 @@ def plant(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         if answer is None:
             reasons[label] = reason
         else:
-            np.savez(folder / f"{label}.npz", **answer)  # type: ignore[arg-type]
+            keep_cases(folder / f"{label}.npz", answer)
     (folder / REASONS).write_text(json.dumps(reasons, sort_keys=True), encoding="utf-8")
     yield from ()
+
+
+def _changed(bench: Bench, arguments: Mapping[str, Any], images: ImageSet, rows: np.ndarray) -> None:
+    """Refuse a defect that changes nothing from the dose of concern on: a metric that does not notice it is not blind."""
+    part = bench.parts.perturbations[arguments["perturbation"]]
+    defect = part.component
+    assert isinstance(defect, Perturbation)
+    if is_harmless(part) or arguments["dose"] < defect.dose_of_concern:
+        return
+    train = bench.images(arguments["data"], "train")
+    own = {name: row for row, name in enumerate(train.ids)}
+    _, probe = split(bench, arguments["data"], arguments["fault"])
+    if len(images) == len(probe) and all(own[name] == row for name, row in zip(images.ids, rows, strict=True)):
+        raise NotComputable(f"{part.name} at dose {arguments['dose']:g} changes none of these images")
 
 
 def cases(part: Part, images: ImageSet, context: Context) -> dict[str, np.ndarray]:
@@ -94,12 +109,34 @@ def described(bench: Bench, key: str, label: str) -> ImageSet:
     return replace(images, images=np.empty((len(images), 1, 0, 0), np.float32), features=features, checked=True)
 
 
+def planted_n(bench: Bench, key: str) -> int:
+    """Return how many images a planted probe has."""
+    return len(open_saved(bench.cache.folder(key) / FACTS))
+
+
+def complete(folder: Path) -> bool:
+    """Return whether every source of a planted probe has its numbers, so that another audit may use them."""
+    path = folder / REASONS
+    return path.exists() and not json.loads(path.read_text(encoding="utf-8"))
+
+
 def scored(bench: Bench, key: str, task: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the units of the planted probe, (N,), and what a task made of each case; `NotComputable` says why there is nothing."""
     folder = bench.cache.folder(key)
     _refuse(folder, f"task-{task}")
-    with np.load(folder / f"task-{task}.npz", allow_pickle=False) as stored:
-        return open_saved(folder / FACTS).units, {name: stored[name] for name in stored.files}
+    return open_saved(folder / FACTS).units, kept_cases(folder / f"task-{task}.npz")
+
+
+def keep_cases(path: Path, values: Mapping[str, np.ndarray]) -> None:
+    """Write what a task made of each case, quantity by quantity."""
+    # A name of its own for each, lest a quantity be called as an argument of savez is.
+    np.savez(path, **{f"of_{name}": column for name, column in values.items()})  # type: ignore[arg-type]
+
+
+def kept_cases(path: Path) -> dict[str, np.ndarray]:
+    """Read what `keep_cases` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        return {name.removeprefix("of_"): stored[name] for name in stored.files}
 
 
 def _refuse(folder: Path, label: str) -> None:
@@ -134,11 +171,15 @@ def _rows(bench: Bench, data: str) -> dict[bytes, int]:
 
 
 def fingerprints(images: ImageSet) -> Iterator[bytes]:
-    """Yield a digest of everything that an image's numbers may rest on: pixels, mask, label, concepts and groups."""
+    """Yield a digest of everything that an image's numbers may rest on: pixels, spacing, mask, label, concepts and groups."""
+    known = {"masks": images.masks, "labels": images.labels, "concepts": images.concepts, **(images.groups or {})}
+    common = f"{images.images.shape[1:]}{images.images.dtype}{images.spacing_mm}".encode()
     for row in range(len(images)):
-        digest = blake2b(np.ascontiguousarray(images.images[row]).tobytes(), digest_size=16)
-        for values in (images.masks, images.labels, images.concepts, *(images.groups or {}).values()):
-            digest.update(b"|" if values is None else np.ascontiguousarray(values[row]).tobytes())
+        digest = blake2b(common, digest_size=16)
+        digest.update(np.ascontiguousarray(images.images[row]).tobytes())
+        for name, values in known.items():
+            if values is not None:
+                digest.update(f"|{name}|{values.dtype}|".encode() + np.ascontiguousarray(values[row]).tobytes())
         yield digest.digest()
 
 

@@ -24,13 +24,13 @@ from ..errors import NotComputable
 from ..images import Comparison, ImageSet
 from ..quantities import Quantity, Record
 from ..records import CellStatus, QualificationRow, ResponseRow
-from ..resampling import by_patient, draw, halves
+from ..resampling import by_patient, draw, halves, numbered
 from ..scoring import Lender
 from ..statistics.trends import Harmless, Null
 from ..statistics.trends import qualify as judge_response
 from .answers import Answers, Key
 from .battery import is_harmless, planted, split_seed
-from .planting import described
+from .planting import described, planted_n
 
 LEAST_IMAGES = 10
 
@@ -51,18 +51,15 @@ def replicates(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     Where the defect leaves fewer images, null splits and clean replicates of as few are asked about too.
     """
     field, base = _Field(bench, cell, folder), Answers.load(bench.cache.folder(cell.arguments["null"]))
-    defect = bench.parts.perturbations[cell.arguments["perturbation"]]
-    pools = {
-        (dose, fault): field.planted(defect, dose, fault)
-        for dose in cell.arguments["size"]["doses"]
-        for fault in range(cell.arguments["size"]["fault_seeds"])
-    }
-    answers = Answers(min([base.n, *(len(pool) // 2 for pool in pools.values())]), reasons=dict(base.reasons))
+    defect, size = bench.parts.perturbations[cell.arguments["perturbation"]], cell.arguments["size"]
+    places = [(dose, fault) for dose in size["doses"] for fault in range(size["fault_seeds"])]
+    smallest = min(planted_n(bench, cell.arguments["planted"][repr(dose)][fault]) for dose, fault in places)
+    answers = Answers(min(base.n, smallest // 2), reasons=dict(base.reasons))
     _enough(answers.n)
     if answers.n < base.n:
         field.ask_null(answers)
-    for (dose, fault), pool in pools.items():
-        field.ask_replicates(answers, dose, fault, pool)
+    for dose, fault in places:
+        field.ask_replicates(answers, dose, fault, field.planted(defect, dose, fault))
     answers.save(folder)
     yield from answers.scores(cell, defect.name, field.promised())
 
@@ -105,10 +102,11 @@ class _Field:
 
     def ask_null(self, answers: Answers) -> None:
         """Ask about null splits and about replicates of the clean probes, answers.n images each."""
-        anchor_n = min(len(anchor) for anchor, _ in self.splits)
+        # Patients with many images make anchors of different sizes: null splits have them in the proportion of the replicates.
+        anchors = [len(anchor) for anchor, _ in self.splits]
         for repeat in range(self.size["null_splits"]):
             rng = np.random.default_rng(derive(self.bench.seed, "null split", repeat))
-            probe, anchor = _two(self.real.units, answers.n, anchor_n, rng)
+            probe, anchor = _two(self.real.units, answers.n, anchors[repeat % len(anchors)], rng)
             self._ask(answers, None, self.whole.take(train=anchor, synthetic=probe), ("null", repeat))
         for fault, (_, probe) in enumerate(self.splits):
             self.ask_replicates(answers, 0.0, fault, self.real.take(probe))
@@ -117,9 +115,12 @@ class _Field:
         """Ask about replicates drawn from one planted probe, answers.n images each."""
         anchor, faults = self.splits[fault][0], len(self.splits)
         comparison = Comparison(self.real.take(anchor), self.test, pool, self.bench.memory)
+        # By id, so that images in another order are drawn as they would have been in the old one.
+        by_id = np.argsort(np.array(pool.ids))
+        units = numbered(pool.units[by_id])
         for repeat in range(fault, self.size["replicates"], faults):
             rng = np.random.default_rng(derive(self.bench.seed, "replicate", repeat))
-            self._ask(answers, (dose, fault), comparison.take(synthetic=draw(pool.units, answers.n, rng)), (dose, repeat))
+            self._ask(answers, (dose, fault), comparison.take(synthetic=np.sort(by_id[draw(units, answers.n, rng)])), (dose, repeat))
 
     def _ask(self, answers: Answers, where: tuple[float, int] | None, comparison: Comparison, words: tuple[Any, ...]) -> None:
         for part, lend in zip(self.metrics, self.lenders, strict=True):

@@ -21,7 +21,7 @@ from ..records import CellStatus
 from ..resampling import draw
 from .answers import Answers
 from .battery import split
-from .planting import cases, scored
+from .planting import cases, keep_cases, kept_cases, scored
 from .qualify import LEAST_IMAGES, promises, replicate_n
 
 Scored = tuple[np.ndarray, dict[str, np.ndarray]]
@@ -42,7 +42,7 @@ def train(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     trials.fit(part, anchor, validation, bench.context(workdir, "task", part.name, part.offer.version, "battery", arguments["fault"]))
     np.save(folder / "units.npy", probe.units)
     context = bench.context(folder, "task", part.name, part.offer.version, "battery")
-    np.savez(folder / "clean.npz", **cases(part, probe, replace(context, fitted=workdir)))  # type: ignore[arg-type]
+    keep_cases(folder / "clean.npz", cases(part, probe, replace(context, fitted=workdir)))
     yield from ()
 
 
@@ -90,8 +90,7 @@ def _ask_null(bench: Bench, cell: Cell, answers: Answers, probes: list[Scored]) 
 
 def _clean(bench: Bench, key: str) -> Scored:
     """Return the units of a clean probe, (N,), and what the task made of each case."""
-    with np.load(bench.cache.folder(key) / "clean.npz", allow_pickle=False) as stored:
-        return bench.array(key, "units"), {name: stored[name] for name in stored.files}
+    return bench.array(key, "units"), kept_cases(bench.cache.folder(key) / "clean.npz")
 
 
 def _enough(n: int) -> None:

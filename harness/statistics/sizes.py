@@ -37,16 +37,16 @@ def n_for_share(bound: float, true: float, power: float, side: Literal["at_most"
     return None
 
 
-def n_for_mean(n: int, value: float, bound: float, limit: float, power: float) -> int | None:
+def n_for_mean(n: int, value: float, bound: float, limit: float, power: float, side: Literal["at_most", "at_least"]) -> int | None:
     """Return the n at which a bound is cleared with this probability, from a pilot of n; None where the pilot is on the wrong side.
 
     limit: the pilot's one-sided 95 % bound on the side of `bound`; its distance to `value` shrinks with the root of n.
     """
-    distance, reach = abs(value - bound), abs(value - limit)
+    distance, reach = bound - value if side == "at_most" else value - bound, abs(value - limit)
+    if distance <= 0:
+        return None
     if reach == 0:
         return n
-    if distance == 0 or (value - bound) * (value - limit) < 0:
-        return None
     sd = reach / float(stats.norm.ppf(1 - ALPHA))
     return math.ceil(n * (sd * float(stats.norm.ppf(1 - ALPHA) + stats.norm.ppf(power)) / distance) ** 2)
 

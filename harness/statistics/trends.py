@@ -89,10 +89,10 @@ def null_band(values: np.ndarray, coverage: float = BAND) -> tuple[float, float]
 
 @dataclass(frozen=True)
 class Null:
-    """Values on real-against-real splits: the first half, in random order, sets the 99 % band, the other half counts false alarms.
+    """Values on real-against-real splits: the first half, in random order, sets the 99 % band, on the other half it is checked.
 
-    The band is wider than that of the splits by the factor `OVERLAP`, so that it holds for data that the audit has not seen.
-    spread: standard deviation over all splits, 0 where they do not vary.
+    Alarms are counted against the band of the splits. The one that detects, low to high, is wider by the factor `OVERLAP`, so that it
+    holds for data that the audit has not seen. spread: standard deviation over all splits, 0 where they do not vary.
     """
 
     values: np.ndarray
@@ -110,9 +110,9 @@ class Null:
             raise ValueError(f"qualification needs at least {_FEWEST_NULLS} null splits, got {len(values)}")
         setting, checking = np.array_split(values, 2)
         low, high = null_band(setting)
+        alarms = int(((checking < low) | (checking > high)).sum())
         middle = float(setting.mean())
         low, high = middle - OVERLAP * (middle - low), middle + OVERLAP * (high - middle)
-        alarms = int(((checking < low) | (checking > high)).sum())
         spread = float(values.std(ddof=1)) if np.ptp(values) > 0 else 0.0
         return cls(values, low, high, alarms, len(checking), spread)
 
@@ -222,8 +222,17 @@ def qualify(
         detected_at=_detected_at(null, values, sign),
         response=null.response(at, values[0.0], sign),
         outcome=outcome,
-        reason=reason if null.spread > 0 else f"{reason}; the null splits do not vary, so the response has no unit",
+        reason="; ".join([reason, *_caveats(null, outcome, len(probes[dose_of_concern]), harmless)]),
     )
+
+
+def _caveats(null: Null, outcome: Decision, probes: int, harmless: Harmless | None) -> list[str]:
+    """Return what a reader must know beside the reason."""
+    unit = [] if null.spread > 0 else ["the null splits do not vary, so the response has no unit"]
+    if outcome != "qualified":
+        return unit
+    controls = [] if harmless is not None else ["its specificity was not tested, for no harmless change was"]
+    return [*unit, *controls, *(["its stability was not tested, for one probe was planted"] if probes == 1 else [])]
 
 
 def _reversals(null: Null, values: Mapping[float, np.ndarray], dose_of_concern: float, sign: float) -> list[tuple[bool, Decision, str]]:

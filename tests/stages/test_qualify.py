@@ -33,13 +33,12 @@ def battery(mini: Miniature, metrics: list[int], *, numbers: bool = False) -> li
     for p, defect in enumerate(mini.perturbations):
         doses = [d for d in DOSES if d in defect.doses]
         planted: dict[str, list[str]] = {repr(dose): [] for dose in doses}
-        if numbers:
-            for dose in doses:
-                for fault in range(2):
-                    key = f"p{p}-{dose}-{fault}"
-                    sources = [{"extractor": 0, "fitted": None, "clean": "f-train"}]
-                    mini.run(plant, key, perturbation=p, dose=dose, fault=fault, data="d", sources=sources, tasks=[])
-                    planted[repr(dose)].append(key)
+        sources = [{"extractor": 0, "fitted": None, "clean": "f-train"}] if numbers else []
+        for dose in doses:
+            for fault in range(2):
+                key = f"p{p}-{dose}-{fault}"
+                mini.run(plant, key, perturbation=p, dose=dose, fault=fault, data="d", sources=sources, tasks=[])
+                planted[repr(dose)].append(key)
         keys.append(f"r{p}")
         try:
             rows += mini.run(replicates, f"r{p}", perturbation=p, null="null", size=SIZE | {"doses": doses}, planted=planted, **arguments)

@@ -36,14 +36,15 @@ def test_a_share_that_misses_its_bound_never_clears_it() -> None:
 def test_sizes_for_means(sd: float, distance: float, n: int) -> None:
     """A pilot of 100 with this standard deviation plans what the normal formula gives."""
     limit = 0.5 - 1.6449 * sd / 10
-    assert n_for_mean(100, 0.5, 0.5 - distance, limit, 0.8) == pytest.approx(n, abs=1)
+    assert n_for_mean(100, 0.5, 0.5 - distance, limit, 0.8, "at_least") == pytest.approx(n, abs=1)
 
 
 def test_a_pilot_on_the_wrong_side_plans_nothing() -> None:
     """Where the value itself misses the bound more images do not help; a value without spread needs no more than it had."""
-    assert n_for_mean(100, 0.5, 0.6, 0.45, 0.8) is None
-    assert n_for_mean(100, 0.5, 0.5, 0.45, 0.8) is None
-    assert n_for_mean(100, 0.5, 0.4, 0.5, 0.8) == 100
+    assert n_for_mean(100, 0.5, 0.6, 0.45, 0.8, "at_least") is None
+    assert n_for_mean(100, 0.5, 0.5, 0.5, 0.8, "at_least") is None
+    assert n_for_mean(100, 0.5, 0.4, 0.5, 0.8, "at_least") == 100
+    assert n_for_mean(100, 0.5, 0.4, 0.5, 0.8, "at_most") is None
 
 
 def test_joint_power() -> None:

@@ -118,7 +118,10 @@ def test_a_defect_that_shows_is_qualified() -> None:
     assert round(found.power_low, 3) == 0.861
     assert found.response == pytest.approx(8, abs=1)
     assert found.detected_at == 0.5
-    assert found.reason == "noticed 20 of 20 replicates at dose 0.5 (lower 95 % bound 86.1%, at least 80% needed)"
+    assert found.reason == (
+        "noticed 20 of 20 replicates at dose 0.5 (lower 95 % bound 86.1%, at least 80% needed); its specificity was not tested, "
+        "for no harmless change was; its stability was not tested, for one probe was planted"
+    )
 
 
 def test_direction_follows_what_is_worse() -> None:
@@ -190,7 +193,7 @@ def test_null_splits_without_variation_leave_the_response_without_unit() -> None
     assert found.outcome == "qualified"
     assert found.response is None
     assert (null.low, null.high) == (0.0, 0.0)
-    assert found.reason.endswith("the null splits do not vary, so the response has no unit")
+    assert "; the null splits do not vary, so the response has no unit" in found.reason
 
 
 def test_null_splits_stand_in_for_dose_zero() -> None:

@@ -1,7 +1,6 @@
 """Edge sharpness for the audit harness."""
 
 import numpy as np
-
 from harness.api import Comparison, Context, Metric, Quantity, hookimpl
 
 
