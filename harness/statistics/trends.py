@@ -91,7 +91,7 @@ def null_band(values: np.ndarray, coverage: float = BAND) -> tuple[float, float]
 class Null:
     """Values on real-against-real splits: the first half, in random order, sets the 99 % band, on the other half it is checked.
 
-    Alarms are counted against the band of the splits. The one that detects, low to high, is wider by the factor `OVERLAP`, so that it
+    The band that detects, low to high, is that of the splits made wider by the factor `OVERLAP`, so that it
     holds for data that the audit has not seen. spread: standard deviation over all splits, 0 where they do not vary.
     """
 
@@ -110,9 +110,9 @@ class Null:
             raise ValueError(f"qualification needs at least {_FEWEST_NULLS} null splits, got {len(values)}")
         setting, checking = np.array_split(values, 2)
         low, high = null_band(setting)
-        alarms = int(((checking < low) | (checking > high)).sum())
         middle = float(setting.mean())
         low, high = middle - OVERLAP * (middle - low), middle + OVERLAP * (high - middle)
+        alarms = int(((checking < low) | (checking > high)).sum())
         spread = float(values.std(ddof=1)) if np.ptp(values) > 0 else 0.0
         return cls(values, low, high, alarms, len(checking), spread)
 
@@ -242,7 +242,9 @@ def _reversals(null: Null, values: Mapping[float, np.ndarray], dose_of_concern: 
     misled = null.beyond(at, -sign)
     misled_low = lower_bound_proportion(misled, len(at))
     # Replicates share a probe, so a trend within the noise of real images can look significant; it misleads nobody.
-    better = -sign * float(values[max(values)].mean() - values[0.0].mean())
+    # Better than its own clean probes and than real images at large: one odd clean probe would make any defect look like a gain.
+    top = float(values[max(values)].mean())
+    better = min(-sign * (top - float(values[0.0].mean())), -sign * (top - float(null.values.mean())))
     flattered = better / null.spread if null.spread > 0 else math.inf * better if better else 0.0
     by = "" if math.isinf(flattered) else f"; by {flattered:.2g} null SD"
     return [

@@ -679,9 +679,9 @@ AGREED = agreement("realism", 0.5, 0.7)
 @pytest.mark.parametrize(
     ("outcomes", "holds"),
     [
-        (("qualified", "qualified", None), False),
+        (("qualified", "qualified", None), True),
         (("qualified", "qualified", "qualified"), True),
-        (("qualified", "conditional", None), True),
+        (("qualified", "conditional", None), False),
         (("qualified", None, None), False),
         (("qualified", "qualified", "not_qualified"), False),
         (("qualified", "not_qualified", None), False),
