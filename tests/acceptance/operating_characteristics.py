@@ -1,9 +1,9 @@
 """How often the auditor is wrong: simulated generators with one planted flaw each, through complete audits.
 
-Every run has real training and test images of its own: phantoms of 32 x 32 pixels with a lesion, its mask and a label, one image a patient.
-The generators, which draw new patients and have one flaw each or none, are audited on them one after the other, by one plan. The audit knows nothing of it: battery,
-metrics, classifier and verdict are those of any audit, and the purpose has one critical criterion for each flaw. Doses and thresholds
-were chosen once, on runs from number 10,000 on, which are not counted.
+Every run has real training and test images of its own: phantoms of 32 x 32 pixels with a lesion, its mask and a label, one image a
+patient. The generators, which draw new patients and have one flaw each or none, are audited on them one after the other, by one plan.
+The audit knows nothing of the flaw: battery, metrics, classifier and verdict are those of any audit, and the purpose has one critical
+criterion for each flaw. Doses and thresholds were chosen on runs from number 10,000 on, which are not counted.
 
     python operating_characteristics.py --out FOLDER [--runs 60] [--n 240] [--flaw copies ...] [--workers 2]
     python operating_characteristics.py --out FOLDER --table    what is finished, as Markdown
@@ -297,7 +297,8 @@ def caption(rows: Sequence[dict[str, Any]]) -> str:
     numbers = [row["run"] for row in rows]
     return (
         f"{when}, n = {rows[0]['n']} training, test and synthetic images each, runs {min(numbers)} to {max(numbers)} of each flaw "
-        f"(the seeds follow from n and number; the generators of a run share its real images), version {', '.join(versions)}, sources {', '.join(sources)}, "
+        f"(the seeds follow from n and number; the generators of a run share its real images), version {', '.join(versions)}, "
+        f"sources {', '.join(sources)}, "
         f"design {rows[0]['design']}."
     )
 
