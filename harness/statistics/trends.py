@@ -87,12 +87,18 @@ def null_band(values: np.ndarray, coverage: float = BAND) -> tuple[float, float]
     return min(low, mean - reach), max(high, mean + reach)
 
 
+def detection_band(values: np.ndarray) -> tuple[float, float]:
+    """Return the null band of overlapping splits, made wider by `OVERLAP` so that it holds for data that the audit has not seen."""
+    low, high = null_band(values)
+    middle = float(np.mean(values))
+    return middle - OVERLAP * (middle - low), middle + OVERLAP * (high - middle)
+
+
 @dataclass(frozen=True)
 class Null:
-    """Values on real-against-real splits: the first half, in random order, sets the 99 % band, on the other half it is checked.
+    """Values on real-against-real splits: the first half, in random order, sets the band that detects, on the other half it is checked.
 
-    The band that detects, low to high, is that of the splits made wider by the factor `OVERLAP`, so that it
-    holds for data that the audit has not seen. spread: standard deviation over all splits, 0 where they do not vary.
+    spread: standard deviation over all splits, 0 where they do not vary.
     """
 
     values: np.ndarray
@@ -109,9 +115,7 @@ class Null:
         if len(values) < _FEWEST_NULLS:
             raise ValueError(f"qualification needs at least {_FEWEST_NULLS} null splits, got {len(values)}")
         setting, checking = np.array_split(values, 2)
-        low, high = null_band(setting)
-        middle = float(setting.mean())
-        low, high = middle - OVERLAP * (middle - low), middle + OVERLAP * (high - middle)
+        low, high = detection_band(setting)
         alarms = int(((checking < low) | (checking > high)).sum())
         spread = float(values.std(ddof=1)) if np.ptp(values) > 0 else 0.0
         return cls(values, low, high, alarms, len(checking), spread)
