@@ -373,12 +373,13 @@ def false_alarms(battery: Battery, scores: Iterable[ScoreRow]) -> list[Alarms]:
     for q in battery.qualifications:
         if q.false_alarm_high is not None:
             kept.setdefault((*who(q), q.null_low, q.null_high, q.false_alarm_high), q)
-    null: dict[tuple[Who, str], list[ScoreRow]] = defaultdict(list)
+    null: dict[tuple[Who, str, int | None], list[ScoreRow]] = defaultdict(list)
     for s in scores:
         if s.stage == "null" and s.value is not None:
-            null[who(s), s.perturbation].append(s)
+            null[who(s), s.perturbation, s.n].append(s)
     order = sorted(kept.values(), key=lambda q: _row_order(battery, who(q)))
-    return [_alarms(q, null.get((who(q), "")) or null.get((who(q), q.perturbation), [])) for q in order]
+    # A defect that leaves fewer images has null splits of its own; the others share those that name none.
+    return [_alarms(q, null.get((who(q), q.perturbation, q.n)) or null.get((who(q), "", q.n), [])) for q in order]
 
 
 def _alarms(q: QualificationRow, splits: Sequence[ScoreRow]) -> Alarms:

@@ -20,7 +20,7 @@ from .host import Host
 from .neighbours import MEMORY
 from .progress import Live
 from .quantities import Rating
-from .records import CellRow, CriterionRow, QualificationRow, VerdictRow
+from .records import CellRow, CriterionRow, FindingRow, QualificationRow, VerdictRow
 from .run import Audit, Settings, exit_code
 from .store import Store
 from .table import Table
@@ -213,6 +213,8 @@ def qualify(
         attempt = _begun(file, store or out / "results.duckdb", cache, workers=workers, device=device, memory=memory)
         attempt.progress = live
         pdf = _render(attempt.store, attempt.run(), attempt.dossier)
+    for finding in attempt.store.current(FindingRow, attempt.id, kind="budget"):
+        print(finding.text, file=sys.stderr)
     rows = attempt.store.current(QualificationRow, attempt.id)
     _print(qualifying.summary(rows), Form.table)
     print(f"dossier  {pdf}\nresults  {attempt.store.path}")

@@ -26,7 +26,8 @@ LETTERS = "ABCDEFGH"
 COLUMNS = 9
 RULES = (
     "A > B: A is shown to be better than B. A ~ B: they are not told apart. Intervals of differences hold together within a quantity "
-    "(Bonferroni); nothing is adjusted across quantities."
+    "(Bonferroni); nothing is adjusted across quantities. Values are those of all images; a verdict may judge at fewer, as many as a "
+    "floor has."
 )
 
 
@@ -212,7 +213,8 @@ def side_by_side(shown: SideBySide) -> Table:
     rows = []
     for line in shown.lines:
         cells = [_cell(row) for row in line.values]
-        rows.append((line.name, line.where, *cells, line.order, "" if line.unranked else ranks(line, shown.letters), line.unranked))
+        why = line.unranked or next((c.reason for c in line.contrasts if not line.order and c.reason), "")
+        rows.append((line.name, line.where, *cells, line.order, "" if why else ranks(line, shown.letters), why))
     return Table(columns, rows)
 
 

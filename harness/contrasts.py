@@ -280,7 +280,7 @@ def _case_values(line: Line, audit: Audited) -> dict[tuple[str, int], float]:
 def _ranked(line: Line, letters: Sequence[str], contrasts: Sequence[Contrast]) -> tuple[tuple[tuple[int, int] | None, ...], str]:
     """Return the ranks that each audit with a value may have, and the order in letters."""
     known = [k for k, row in enumerate(line.values) if row is not None and row.value is not None]
-    if line.row.better is None or len(known) < 2:
+    if line.row.better is None or len(known) < 2 or not any(isinstance(c.difference, Difference) for c in contrasts):
         return (None,) * len(letters), ""
     won = {(c.better, c.second if c.better == c.first else c.first) for c in contrasts if c.better}
 

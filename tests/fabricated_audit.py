@@ -270,6 +270,7 @@ def nulls(component: str, quantity: str, extractor: str, splits: int = 200) -> l
             quantity=quantity,
             extractor=extractor,
             severity=0.0,
+            n=120,
             repeat=k,
             value=NULL_MEAN + NULL_SD * (4.0 if k in outside else (k % 5 - 2) / 2),
             ci_low=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -123,7 +124,8 @@ class _Bench:
     def _whole(self, rows: list[CriterionRow], parts: tuple[Judged, ...]) -> CriterionRow:
         """Each part must meet the criterion, so the worst speaks for all (intersection-union test)."""
         status = worst(row.status for row in rows)
-        row, part = next((r, p) for r, p in zip(rows, parts, strict=True) if r.status == status)
+        alike = [(row, part) for row, part in zip(rows, parts, strict=True) if row.status == status]
+        row, part = min(alike, key=lambda pair: _margin(pair[0]))
         return row.model_copy(update={"adverse": any(r.adverse for r in rows), "reason": f"{part.where}: {row.reason}"})
 
     def _row(self, criterion: Criterion, part: Judged) -> CriterionRow:
@@ -351,6 +353,13 @@ class _Bench:
 
 def _reasoned(claim: list[Criterion]) -> bool:
     return any(c.one_kind_because for c in claim if c.role == "critical")
+
+
+def _margin(row: CriterionRow) -> float:
+    """Return by how much the nearer bound clears the threshold, negative where it misses; a row without bounds comes first."""
+    ends = [(row.ci_low, row.threshold_low, 1.0), (row.ci_high, row.threshold_high, -1.0)]
+    known = [sign * (bound - limit) for bound, limit, sign in ends if bound is not None and limit is not None]
+    return min(known, default=-math.inf)
 
 
 def _ids(claim: list[Criterion]) -> str:
