@@ -135,7 +135,8 @@ class Null:
         clean: replicates of the same probes at severity 0, so that what sets these probes apart from others drops out. None where the
         null splits do not vary.
         """
-        return sign * float(values.mean() - clean.mean()) / self.spread if self.spread > 0 else None
+        # Adding zero turns a negative zero into a plain one.
+        return sign * float(values.mean() - clean.mean()) / self.spread + 0.0 if self.spread > 0 else None
 
 
 @dataclass(frozen=True)
