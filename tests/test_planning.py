@@ -81,9 +81,11 @@ def test_shares_are_planned_before_anything_is_measured(project: Project) -> Non
 
 
 def test_other_quantities_need_a_first_run(project: Project) -> None:
-    """A distance has no spread before it was measured."""
+    """A mean has no spread before it was measured; a value that depends on the number of images is not planned at all."""
+    ratio = {k: v for k, v in COPIES.items() if k != "at_most"} | {"quantity": "memorisation.nndr", "at_least": 0.5}
+    assert "how many images it needs is not known before a first run" in said(project, purposes=purposes(ratio))
     fid = COPIES | {"quantity": "frechet.fid", "at_most": 5.0}
-    assert "how many images it needs is not known before a first run" in said(project, purposes=purposes(fid))
+    assert "its value depends on the number of images" in said(project, purposes=purposes(fid))
 
 
 @pytest.mark.parametrize(("change", "text"), [

@@ -200,13 +200,13 @@ def test_a_failed_cell_is_tried_again_when_asked(project: Project) -> None:
     broken["on"] = False
     store = Store(project.folder / "results.duckdb")
     assert project.audit(host).run() == audit_id
-    assert [r.status for r in store.current(ScoreRow, audit_id, component="odd")] == ["failed"]
+    assert [r.status for r in store.current(ScoreRow, audit_id, component="odd", stage="measure")] == ["failed"]
 
     project.audit(host, retry_failed=True).run()
-    assert [r.status for r in store.current(ScoreRow, audit_id, component="odd")] == ["ok"]
+    assert [r.status for r in store.current(ScoreRow, audit_id, component="odd", stage="measure")] == ["ok"]
     assert all(row[0] for row in store.query("select holds from conservation").rows)
     project.audit(host).run()
-    assert [r.status for r in store.current(ScoreRow, audit_id, component="odd")] == ["ok"]
+    assert [r.status for r in store.current(ScoreRow, audit_id, component="odd", stage="measure")] == ["ok"]
 
 
 def test_few_patients_give_values_without_intervals(project: Project) -> None:
@@ -362,7 +362,9 @@ def test_a_failure_does_not_outlive_its_cause(project: Project) -> None:
     project.write(metrics=["odd", "memorisation"], perturbations=None, purposes=purposes)
     audit_id = project.audit(host).run()
 
-    assert [r.status for r in Store(project.folder / "results.duckdb").current(ScoreRow, audit_id, component="odd")] == ["ok"]
+    assert [r.status for r in Store(project.folder / "results.duckdb").current(ScoreRow, audit_id, component="odd", stage="measure")] == [
+        "ok"
+    ]
 
 
 def test_a_deleted_cache_changes_no_row(project: Project) -> None:

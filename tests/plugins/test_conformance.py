@@ -22,7 +22,7 @@ ELSEWHERE = {
     "inception_score": "needs logits: metrics/test_inception_score.py",
     "inception_score_infinity": "needs logits: metrics/test_inception_score.py",
     "inception_v3": "needs weights: extractors/test_inception_v3.py",
-    "lesion_duplication": "needs images in which a lesion fits twice: perturbations/test_lesion_duplication.py",
+    "lesion_duplication": "needs images in which a lesion fits twice: perturbations/test_local_morphology.py",
     "lpips": "needs weights: extractors/test_lpips.py",
     "medicalnet": "needs weights: extractors/test_medicalnet.py",
     "task_network": "needs a shorter training: extractors/test_task_network.py",
