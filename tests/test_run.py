@@ -110,7 +110,7 @@ def test_a_killed_audit_goes_on(project: Project) -> None:
     for _ in range(2):
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=project.folder)
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not list((project.folder / "killed").glob("*/*/result.json")):
+        while time.monotonic() < deadline and not list((project.folder / "killed").glob("??/*/result.json")):
             time.sleep(0.05)
         child.send_signal(signal.SIGKILL)
         child.wait()
@@ -126,7 +126,7 @@ def test_ctrl_c_keeps_finished_cells_and_exits_130(project: Project) -> None:
                "--cache", str(project.folder / "c"), "--workers", "1", "--quiet"]  # fmt: skip
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and len(list((project.folder / "c").glob("*/*/result.json"))) < 3:
+    while time.monotonic() < deadline and len(list((project.folder / "c").glob("??/*/result.json"))) < 3:
         time.sleep(0.05)
     os.killpg(child.pid, signal.SIGINT)
     _, err = child.communicate(timeout=60)
