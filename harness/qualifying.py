@@ -13,11 +13,10 @@ from pydantic import ValidationError
 from . import specfile
 from .errors import InputError, Problem, SpecError
 from .records import QualificationRow
-from .spec import AuditSpec, Battery, Reference, Tasks, digest
+from .spec import EXTRACTORS, AuditSpec, Battery, Reference, Tasks, digest
 from .specfile import SpecFile
 from .table import Table
 
-EXTRACTORS = ("pixels", "random_conv")
 COLUMNS = ["quantity", "extractor", "n", "blind to", "not tested", "notices", "with a guard", "misled by"]
 NAMED = ("qualified", "conditional", "reversed")
 

@@ -22,11 +22,10 @@ from .images import Comparison, ImageSet, Role
 from .neighbours import MEMORY
 from .quickinputs import FEATURE_FILES, Features, image_sets, read_features
 from .scoring import LEAST_SPLITS, Arms, Lender, outside, score
-from .spec import DataSpec, Reference
+from .spec import EXTRACTORS, DataSpec, Reference
 from .stages.sample import synthetic_layout
 from .table import Table
 
-EXTRACTORS = tuple(map(Reference.model_validate, ("pixels", "random_conv")))
 SUITE = (Reference.model_validate("default"),)
 COLUMNS = [
     "quantity", "extractor", "value", "unit", "ci_low", "ci_high", "floor", "floor_low", "floor_high", "better", "outside", "n", "method",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .errors import NotComputable
@@ -22,6 +24,12 @@ def halves(units: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def draw(units: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """Return n rows, patient by patient in random order; the last patient may be cut short."""
     return np.sort(by_patient(units, rng)[:n])
+
+
+def draw_named(ids: Sequence[str], units: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return n rows as `draw` does, and the same images in whatever order they come."""
+    order = np.argsort(np.array(ids))
+    return np.sort(order[draw(numbered(units[order]), n, rng)])
 
 
 def numbered(units: np.ndarray) -> np.ndarray:

@@ -65,6 +65,10 @@ class Reference(Model):
         return {self.name: self.options} if self.options else self.name
 
 
+# What reads images where none is named: neither needs weights.
+EXTRACTORS = tuple(map(Reference.model_validate, ("pixels", "random_conv")))
+
+
 class Attribute(Model):
     """Where a label, patient or group of an image is read: exactly one of folder, pattern, column, header.
 

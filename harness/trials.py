@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,18 @@ def score(part: Part, test: ImageSet, context: Context) -> dict[str, np.ma.Maske
         raise PluginError(f"{part.name} returned {got}; it promised {promised}")
     shape = (len(test), len(task.regions)) if task.regions else (len(test),)
     return {name: _checked(part.name, name, answer[name], shape) for name in promised}
+
+
+def keep(path: Path, values: Mapping[str, np.ndarray]) -> None:
+    """Write what a task said of each case, one array a quantity, NaN where it said nothing."""
+    # A name of its own for each, lest a quantity be called as an argument of savez is.
+    np.savez(path, **{f"of_{name}": column for name, column in values.items()})  # type: ignore[arg-type]
+
+
+def kept(path: Path) -> dict[str, np.ndarray]:
+    """Read what `keep` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        return {name.removeprefix("of_"): stored[name] for name in stored.files}
 
 
 def _checked(who: str, quantity: str, answer: Any, shape: tuple[int, ...]) -> np.ma.MaskedArray:

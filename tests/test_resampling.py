@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.errors import NotComputable
-from harness.resampling import by_patient, draw, halves
+from harness.resampling import by_patient, draw, draw_named, halves
 
 UNITS = np.repeat(np.arange(12), [1, 2, 3] * 4)
 
@@ -35,6 +35,17 @@ def test_draws_take_whole_patients_but_the_last() -> None:
         assert len(rows) == n
         cut = [unit for unit in set(UNITS[rows]) if (UNITS[rows] == unit).sum() < (unit == UNITS).sum()]
         assert len(cut) <= 1
+
+
+def test_images_in_another_order_are_drawn_as_they_were() -> None:
+    """The same images come out of a shuffled set, whose patients are numbered otherwise."""
+    ids = [f"image-{k:02}" for k in range(len(UNITS))]
+    drawn = {ids[row] for row in draw_named(ids, UNITS, 9, np.random.default_rng(1))}
+    order = np.random.default_rng(7).permutation(len(UNITS))
+    renumbered = (11 - UNITS)[order]
+    mixed = [ids[row] for row in order]
+    assert {mixed[row] for row in draw_named(mixed, renumbered, 9, np.random.default_rng(1))} == drawn
+    assert len(drawn) == 9
 
 
 def test_rows_of_a_patient_stay_together() -> None:

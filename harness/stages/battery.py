@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..bench import Bench
 from ..cells import Cell, Draft, derive
 from ..checks import Part, Parts
@@ -29,6 +31,7 @@ LEAST_REPLICATES = 14
 LEAST_NULL_SPLITS = 100
 # Rough costs on one core, from audits of 300 images of 128 pixels: they size the plan and the budget, never a result.
 SECONDS_PER_EVALUATION = 0.003
+SECONDS_PER_DRAW = 0.001
 SECONDS_PER_IMAGE = 0.003
 SECONDS_PER_TRAINING = 20.0
 USUAL_N = 150
@@ -80,7 +83,7 @@ def groups(parts: Parts, described: Described) -> list[Group]:
 
 def terms(battery: Battery, parts: Parts, described: Described, n: int) -> Terms:
     """Return the size of the battery on n training images, made smaller where the budget asks for it."""
-    doses = tuple(tuple(_defect(part).doses) for part in parts.perturbations)
+    doses = tuple(tuple(defect_of(part).doses) for part in parts.perturbations)
     asked = Terms(battery.replicates, battery.null_splits, battery.fault_seeds, battery.n, doses, 0.0)
     found = replace(asked, seconds=_seconds(asked, parts, described, n))
     if battery.budget is None or found.seconds <= battery.budget:
@@ -106,7 +109,7 @@ def _smaller(start: Terms, parts: Parts) -> Iterator[Terms]:
         fewer = replace(now, null_splits=null_splits, given_up=(*now.given_up, text))
         yield fewer
     kept = tuple(
-        tuple(d for d in doses if d in (_defect(part).dose_of_concern, doses[-1]))
+        tuple(d for d in doses if d in (defect_of(part).dose_of_concern, doses[-1]))
         for doses, part in zip(start.doses, parts.perturbations, strict=True)
     )
     lost = sum(map(len, start.doses)) - sum(map(len, kept))
@@ -119,9 +122,13 @@ def _seconds(size: Terms, parts: Parts, described: Described, n: int) -> float:
     planted, asked = sum(map(len, size.doses)), sum(len(group.metrics) for group in groups(parts, described))
     sources = len(described.extractors) + len(described.metrics)
     evaluations = asked * (size.null_splits + size.replicates * (1 + planted))
-    scale = (max(n, 1) / 4 / (USUAL_N / 2)) ** 1.5
     embedding = planted * size.fault_seeds * (n / 2) * sources * SECONDS_PER_IMAGE
-    return evaluations * SECONDS_PER_EVALUATION * scale + embedding + len(parts.tasks) * size.fault_seeds * SECONDS_PER_TRAINING
+    return evaluations * _evaluation_seconds(n) + embedding + len(parts.tasks) * size.fault_seeds * SECONDS_PER_TRAINING
+
+
+def _evaluation_seconds(n: int) -> float:
+    """Return roughly what one metric costs on one replicate, a quarter of n training images."""
+    return SECONDS_PER_EVALUATION * (max(n, 1) / 4 / (USUAL_N / 2)) ** 1.5
 
 
 def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, described: Described, n: int) -> Terms | None:
@@ -132,9 +139,9 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, described: Des
     trained = _training(draft, spec, parts, data, size)
     planted = [_planting(draft, parts, data, described, trained, p, size) for p in range(len(parts.perturbations))]
     for group in groups(parts, described):
-        _decide(draft, parts, data, group, planted, size, n)
+        _decide(draft, parts, _measuring(parts, data, group, n), planted, size)
     for t in range(len(parts.tasks)):
-        _decide_task(draft, parts, data, t, trained[t], planted, size)
+        _decide(draft, parts, _trained(parts, data, t, trained[t]), planted, size)
     if size.given_up:
         draft.add("qualify", "battery", "what the budget cost", "battery.given_up", {"given_up": list(size.given_up)}, None)
     return size
@@ -174,66 +181,61 @@ def _planting(draft: Draft, parts: Parts, data: str, described: Described, train
     return made
 
 
-def _decide(draft: Draft, parts: Parts, data: str, group: Group, planted: Sequence[dict[float, list[str]]], size: Terms,
-              n: int) -> None:  # fmt: skip
-    """Add null splits, replicates and the decision of one group of metrics; return the decision's key."""
-    identity = [parts.metrics[m].identity for m in group.metrics]
+@dataclass(frozen=True)
+class _Asked:
+    """A group of metrics or a task in the plan: its name in titles, what its cells depend on, the cells it needs, seconds a replicate."""
+
+    name: str
+    parts: list[Part]
+    arguments: dict[str, Any]
+    needs: list[str]
+    seconds: float
+
+
+def _measuring(parts: Parts, data: str, group: Group, n: int) -> _Asked:
+    metrics = [parts.metrics[m] for m in group.metrics]
     features = {role: group.source.roles[role] for role in ("train", "test")} if group.source else {}
-    common: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "metrics": list(group.metrics), "extractor": group.name, "data": data, "features": features,
         "source": group.source.label if group.source else "",
     }  # fmt: skip
-    called = group.name or parts.metrics[group.metrics[0]].name
-    cost = len(group.metrics) * SECONDS_PER_EVALUATION * (max(n, 1) / 4 / (USUAL_N / 2)) ** 1.5
-    null = draft.add("qualify", called, f"null splits, {called}", "qualify.null", common | {"size": size.sizes}, identity,
-                     [data, *features.values()], cost * (size.null_splits + size.replicates))  # fmt: skip
+    return _Asked(group.name or metrics[0].name, metrics, arguments, [data, *features.values()], len(metrics) * _evaluation_seconds(n))
+
+
+def _trained(parts: Parts, data: str, t: int, trained: Sequence[str]) -> _Asked:
+    task, arguments = parts.tasks[t], {"task": t, "data": data, "extractor": "", "trained": list(trained)}
+    return _Asked(task.name, [task], arguments, [data, *trained], SECONDS_PER_DRAW)
+
+
+def _decide(draft: Draft, parts: Parts, asked: _Asked, planted: Sequence[dict[float, list[str]]], size: Terms) -> None:
+    """Add null splits, replicates of every defect, and the decision."""
+    identity = [part.identity for part in asked.parts]
+    null = draft.add("qualify", asked.name, f"null splits, {asked.name}", "qualify.null", asked.arguments | {"size": size.sizes}, identity,
+                     asked.needs, asked.seconds * (size.null_splits + size.replicates))  # fmt: skip
     answers = []
     for p, defect in enumerate(parts.perturbations):
-        arguments = common | {"perturbation": p, "null": null, "size": size.of(p), "planted": _by_text(planted[p])}
-        evaluations = size.replicates * len(size.doses[p])
+        by_dose = {repr(dose): list(keys) for dose, keys in planted[p].items()}
+        arguments = asked.arguments | {"perturbation": p, "null": null, "size": size.of(p), "planted": by_dose}
+        needs = [null, *asked.needs, *(key for keys in planted[p].values() for key in keys)]
         answers.append(draft.add(
-            "qualify", called, f"{called} on {defect.name}", "qualify.replicates", arguments, [identity, defect.identity],
-            [null, data, *features.values(), *(key for keys in planted[p].values() for key in keys)], cost * evaluations,
+            "qualify", asked.name, f"{asked.name} on {defect.name}", "qualify.replicates", arguments, [identity, defect.identity], needs,
+            asked.seconds * size.replicates * len(size.doses[p]),
         ))  # fmt: skip
-    arguments = common | {"null": null, "answers": answers, "size": size.sizes, "tested_on": ""}
-    draft.add("qualify", called, f"{called}: what it notices", "qualify.decide", arguments,
-                     [identity, [part.identity for part in parts.perturbations]], [null, *answers], 1)  # fmt: skip
+    arguments = asked.arguments | {"null": null, "answers": answers, "size": size.sizes}
+    draft.add("qualify", asked.name, f"{asked.name}: what it notices", "qualify.decide", arguments,
+              [identity, [part.identity for part in parts.perturbations]], [null, *answers], 1)  # fmt: skip
 
 
-def _decide_task(draft: Draft, parts: Parts, data: str, t: int, trained: Sequence[str], planted: Sequence[dict[float, list[str]]],
-                 size: Terms) -> None:  # fmt: skip
-    """Add what a task says of clean and planted images, and the decision."""
-    task = parts.tasks[t]
-    common: dict[str, Any] = {"task": t, "data": data, "extractor": "", "trained": list(trained)}
-    null = draft.add("qualify", task.name, f"{task.name} on clean images", "trained.null", common | {"size": size.sizes}, task.identity,
-                     [data, *trained], 5)  # fmt: skip
-    answers = []
-    for p, defect in enumerate(parts.perturbations):
-        arguments = common | {"perturbation": p, "null": null, "size": size.of(p), "planted": _by_text(planted[p])}
-        answers.append(draft.add(
-            "qualify", task.name, f"{task.name} on {defect.name}", "trained.replicates", arguments, [task.identity, defect.identity],
-            [null, data, *trained, *(key for keys in planted[p].values() for key in keys)], 1,
-        ))  # fmt: skip
-    arguments = common | {"null": null, "answers": answers, "size": size.sizes, "tested_on": "planted"}
-    draft.add("qualify", task.name, f"{task.name}: what it notices", "qualify.decide", arguments,
-                     [task.identity, [part.identity for part in parts.perturbations]], [null, *answers], 1)  # fmt: skip
-
-
-def _by_text(keys: dict[float, list[str]]) -> dict[str, list[str]]:
-    """Return the keys of planted images by dose as JSON has it."""
-    return {repr(dose): list(found) for dose, found in keys.items()}
+def split_rows(bench: Bench, train: ImageSet, fault: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of the anchor, which plays the training set, and of the probe, which plays the synthetic one, of a fault seed."""
+    return halves(train.units, derive(bench.seed, "anchor and probe", fault))
 
 
 def split(bench: Bench, data: str, fault: int) -> tuple[ImageSet, ImageSet]:
-    """Return the anchor, which plays the training set, and the probe, which plays the synthetic one, of a fault seed."""
+    """Return the images of the anchor and of the probe of a fault seed."""
     train = bench.images(data, "train")
-    anchor, probe = halves(train.units, split_seed(bench, fault))
+    anchor, probe = split_rows(bench, train, fault)
     return train.take(anchor), train.take(probe)
-
-
-def split_seed(bench: Bench, fault: int) -> int:
-    """Return the seed of the anchor-probe split that belongs to a fault seed."""
-    return derive(bench.seed, "anchor and probe", fault)
 
 
 def planted(bench: Bench, data: str, part: Part, dose: float, fault: int, workdir: Path) -> ImageSet:
@@ -241,7 +243,7 @@ def planted(bench: Bench, data: str, part: Part, dose: float, fault: int, workdi
     anchor, clean = split(bench, data, fault)
     # The same seed at every dose: a higher dose is then more of the same defect, not another draw.
     seed = derive(bench.seed, part.name, part.offer.version, fault)
-    images = _defect(part).apply(clean, anchor, dose, Context(seed, workdir, bench.device))
+    images = defect_of(part).apply(clean, anchor, dose, Context(seed, workdir, bench.device))
     if not isinstance(images, ImageSet) or not 0 < len(images) <= len(clean):
         raise PluginError(
             f"{part.name} returned {len(images) if isinstance(images, ImageSet) else type(images).__name__} for {len(clean)} images"
@@ -256,10 +258,11 @@ def planted(bench: Bench, data: str, part: Part, dose: float, fault: int, workdi
 
 def is_harmless(part: Part) -> bool:
     """Return whether a perturbation is a negative control."""
-    return _defect(part).failure_mode is FailureMode.HARMLESS
+    return defect_of(part).failure_mode is FailureMode.HARMLESS
 
 
-def _defect(part: Part) -> Perturbation:
+def defect_of(part: Part) -> Perturbation:
+    """Return the perturbation of a part."""
     assert isinstance(part.component, Perturbation)
     return part.component
 

@@ -5,7 +5,7 @@ For every mix and repeat the task starts from the same seed; differences to the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     part = bench.parts.tasks[arguments["task"]]
     task, (real_share, synthetic_share), repeat = part.component, arguments["mix"], arguments["repeat"]
     assert isinstance(task, Task)
-    train, validation = fitting_and_validation(bench, arguments)
+    train, validation = with_validation(bench, bench.images(arguments["data"], "train"), arguments)
     test = bench.images(arguments["data"], "test")
     rng = np.random.default_rng(derive(bench.seed, "mix", repeat))
     chosen = [_real(train, real_share, rng)]
@@ -93,7 +93,7 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
                         real_share=real_share, synthetic_share=synthetic_share, repeat=repeat, case_id=test.ids[case],
                         patient=patients[case], value=float(value),
                     )  # fmt: skip
-    np.savez(folder / "values.npz", **arrays)  # type: ignore[arg-type]
+    trials.keep(folder / "values.npz", arrays)
 
 
 def summarise(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
@@ -114,8 +114,7 @@ def summarise(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
                 status = result.status if result else "failed"
                 why[tuple(mix)] = (status, result.reason if result else "a training run failed; its cell says why")
                 break
-            with np.load(bench.cache.folder(key) / "values.npz", allow_pickle=False) as stored:
-                loaded.append({name: stored[name] for name in stored.files})
+            loaded.append(trials.kept(bench.cache.folder(key) / "values.npz"))
         found[tuple(mix)] = loaded if tuple(mix) not in why else []
     for quantity in task.quantities:
         for index, region in enumerate(task.regions or ("",)):
@@ -136,12 +135,14 @@ def summarise(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
                 yield _score(base, better.name, better, gain, reason, test)
 
 
-def fitting_and_validation(bench: Bench, arguments: Any) -> tuple[ImageSet, ImageSet]:
-    """Return the real images to train on and those to stop by: a split by patient where the user has no validation set."""
-    train = bench.images(arguments["data"], "train")
+def with_validation(bench: Bench, real: ImageSet, arguments: Mapping[str, Any], *words: Any) -> tuple[ImageSet, ImageSet]:
+    """Return the real images to train on and those to stop by: a split by patient where the user has no validation set.
+
+    words: what tells this split from others of the audit.
+    """
     if bench.file.spec.data.validation is not None:
-        return train, bench.images(arguments["data"], "validation")
-    return datasets.split_validation(train, arguments["share"], derive(bench.seed, "validation"))
+        return real, bench.images(arguments["data"], "validation")
+    return datasets.split_validation(real, arguments["share"], derive(bench.seed, "validation", *words))
 
 
 def join(sets: Sequence[ImageSet]) -> ImageSet:

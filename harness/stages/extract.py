@@ -50,7 +50,7 @@ class Embedded:
 
     def argument(self) -> dict[str, Any]:
         """Return what a cell must know of it to make numbers of other images."""
-        return {self.kind: self.index, "fitted": self.fitted, "clean": self.roles["train"]}
+        return {self.kind: self.index, "label": self.label, "fitted": self.fitted, "clean": self.roles["train"]}
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ were, and copies of training images, take the numbers that they had.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,17 +22,18 @@ from ..asking import tried
 from ..bench import Bench
 from ..cells import Cell
 from ..checks import Part
-from ..components import Context, Perturbation
+from ..components import Context
 from ..errors import NotComputable
 from ..images import ImageSet
 from ..quantities import Record
 from ..records import CellStatus
 from ..savedsets import open_saved, save
-from .battery import is_harmless, planted, split
+from .battery import defect_of, is_harmless, planted, split_rows
 from .extract import numbers
 
 REASONS = "reasons.json"
 FACTS = "planted"
+Described = TypeVar("Described")
 
 
 def plant(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
@@ -46,42 +47,39 @@ def plant(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     save(_facts(images), folder / FACTS)
     reasons: dict[str, str] = {}
     for source in arguments["sources"]:
-        label = next(f"{kind}-{source[kind]}" for kind in ("extractor", "metric") if kind in source)
-        clean = bench.cache.load(source["clean"])
-        if clean is None or clean.status != "ok":
-            reasons[label] = clean.reason if clean else "the clean images have no numbers"
-            continue
-        made, reason = tried(partial(_numbers, bench, source, images, rows, folder))
+        made, reason = _described(bench, source["clean"], partial(_numbers, bench, source, images, rows, folder))
         if made is None:
-            reasons[label] = reason
+            reasons[source["label"]] = reason
         else:
-            np.save(folder / f"{label}.npy", made)
+            np.save(folder / f"{source['label']}.npy", made)
     for task in arguments["tasks"]:
         label, part = f"task-{task['task']}", bench.parts.tasks[task["task"]]
-        trained = bench.cache.load(task["fitted"])
-        if trained is None or trained.status != "ok":
-            reasons[label] = trained.reason if trained else "the task was not trained"
-            continue
         context = bench.context(folder, "task", part.name, part.offer.version, "battery", fitted=task["fitted"])
-        answer, reason = tried(partial(cases, part, images, context))
+        answer, reason = _described(bench, task["fitted"], partial(cases, part, images, context))
         if answer is None:
             reasons[label] = reason
         else:
-            keep_cases(folder / f"{label}.npz", answer)
+            trials.keep(folder / f"{label}.npz", answer)
     (folder / REASONS).write_text(json.dumps(reasons, sort_keys=True), encoding="utf-8")
     yield from ()
+
+
+def _described(bench: Bench, needed: str, describe: Callable[[], Described]) -> tuple[Described | None, str]:
+    """Return what describes the images, or None and the reason; needed: the cell without which there is nothing to try."""
+    result = bench.cache.load(needed)
+    if result is None or result.status != "ok":
+        return None, result.reason if result else "the same was not made of the clean images"
+    return tried(describe)
 
 
 def _changed(bench: Bench, arguments: Mapping[str, Any], images: ImageSet, rows: np.ndarray) -> None:
     """Refuse a defect that changes nothing from the dose of concern on: a metric that does not notice it is not blind."""
     part = bench.parts.perturbations[arguments["perturbation"]]
-    defect = part.component
-    assert isinstance(defect, Perturbation)
-    if is_harmless(part) or arguments["dose"] < defect.dose_of_concern:
+    if is_harmless(part) or arguments["dose"] < defect_of(part).dose_of_concern:
         return
     train = bench.images(arguments["data"], "train")
     own = {name: row for row, name in enumerate(train.ids)}
-    _, probe = split(bench, arguments["data"], arguments["fault"])
+    _, probe = split_rows(bench, train, arguments["fault"])
     if len(images) == len(probe) and all(own[name] == row for name, row in zip(images.ids, rows, strict=True)):
         raise NotComputable(f"{part.name} at dose {arguments['dose']:g} changes none of these images")
 
@@ -120,23 +118,11 @@ def complete(folder: Path) -> bool:
     return path.exists() and not json.loads(path.read_text(encoding="utf-8"))
 
 
-def scored(bench: Bench, key: str, task: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the units of the planted probe, (N,), and what a task made of each case; `NotComputable` says why there is nothing."""
+def scored(bench: Bench, key: str, task: int) -> tuple[ImageSet, dict[str, np.ndarray]]:
+    """Return what is known of the images of a planted probe, and what a task made of each; `NotComputable` says why there is nothing."""
     folder = bench.cache.folder(key)
     _refuse(folder, f"task-{task}")
-    return open_saved(folder / FACTS).units, kept_cases(folder / f"task-{task}.npz")
-
-
-def keep_cases(path: Path, values: Mapping[str, np.ndarray]) -> None:
-    """Write what a task made of each case, quantity by quantity."""
-    # A name of its own for each, lest a quantity be called as an argument of savez is.
-    np.savez(path, **{f"of_{name}": column for name, column in values.items()})  # type: ignore[arg-type]
-
-
-def kept_cases(path: Path) -> dict[str, np.ndarray]:
-    """Read what `keep_cases` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
-        return {name.removeprefix("of_"): stored[name] for name in stored.files}
+    return open_saved(folder / FACTS), trials.kept(folder / f"task-{task}.npz")
 
 
 def _refuse(folder: Path, label: str) -> None:

@@ -20,7 +20,7 @@ _ROUNDING = 1e-14
 
 @dataclass(frozen=True)
 class Interval:
-    """low..high: two-sided interval at `level`; bound_low, bound_high: one-sided bounds at `level` each."""
+    """low..high: two-sided interval at `level`; bound_low, bound_high: one-sided 95 % bounds."""
 
     low: float
     high: float
@@ -30,16 +30,16 @@ class Interval:
     level: float = LEVEL
 
 
-def _around(value: float, spread: float, df: float, method: str, low: float | None, high: float | None) -> Interval:
+def _around(value: float, spread: float, df: float, method: str, low: float | None, high: float | None, level: float) -> Interval:
     """Return value +- t * spread, cut to the quantity's range and never cut past the value."""
 
     def cut(x: float) -> float:
         x = x if low is None else max(x, min(low, value))
         return x if high is None else min(x, max(high, value))
 
-    two = float(stats.t.ppf((1 + LEVEL) / 2, df)) * spread
+    two = float(stats.t.ppf((1 + level) / 2, df)) * spread
     one = float(stats.t.ppf(LEVEL, df)) * spread
-    return Interval(cut(value - two), cut(value + two), cut(value - one), cut(value + one), method)
+    return Interval(cut(value - two), cut(value + two), cut(value - one), cut(value + one), method, level)
 
 
 def half_sample_rows(units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -52,7 +52,12 @@ def half_sample_rows(units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def half_sample_interval(
-    value: float, replicates: np.ndarray, low: float | None = None, high: float | None = None, units: int | None = None
+    value: float,
+    replicates: np.ndarray,
+    low: float | None = None,
+    high: float | None = None,
+    units: int | None = None,
+    level: float = LEVEL,
 ) -> Interval:
     """Return value +- t * SD of B half-samples: the delete-half standard error of Shao & Wu 1989 (Ann. Stat. 17:1176).
 
@@ -69,14 +74,19 @@ def half_sample_interval(
     if units is not None:
         if units < MIN_UNITS:
             raise ValueError(f"an interval needs at least {MIN_UNITS} patients to resample, got {units}")
-        if np.ptp(replicates) <= _ROUNDING * float(np.abs(replicates).max()):
-            return _without_spread(value, float(replicates[0]), low, high, units)
+        if not varies(replicates):
+            return _without_spread(value, float(replicates[0]), low, high, units, level)
         half = math.ceil(units / 2)
         spread, df, of = spread * math.sqrt(half / (units - half)), min(df, units - 1), f" of {units} units"
-    return _around(value, spread, df, f"t x delete-half SD, {len(replicates)} half-samples{of}", low, high)
+    return _around(value, spread, df, f"t x delete-half SD, {len(replicates)} half-samples{of}", low, high, level)
 
 
-def _without_spread(value: float, replicate: float, low: float | None, high: float | None, units: int) -> Interval:
+def varies(values: np.ndarray) -> bool:
+    """Return whether values differ by more than rounding."""
+    return bool(np.ptp(values) > _ROUNDING * float(np.abs(values).max()))
+
+
+def _without_spread(value: float, replicate: float, low: float | None, high: float | None, units: int, level: float) -> Interval:
     """Return the interval of a value that every half-sample repeats at an end of its range, as of a share that is 0 or 1.
 
     A mean of numbers between 0 and 1 that is 0 in a sample of n is at most 1 - alpha^(1/n) with confidence 1 - alpha, whatever their
@@ -86,9 +96,9 @@ def _without_spread(value: float, replicate: float, low: float | None, high: flo
     ends = [end for end in (low, high) if end is not None and abs(value - end) <= near]
     if abs(value - replicate) > near or low is None or high is None or not ends:
         raise ValueError("the half-samples do not vary, so they say nothing of its spread")
-    share = binomial_interval(units if ends[-1] == high else 0, units)
+    share = binomial_interval(units if ends[-1] == high else 0, units, level)
     a, b, c, d = (low + (high - low) * x for x in (share.low, share.high, share.bound_low, share.bound_high))
-    return Interval(a, b, c, d, f"exact binomial, no half-sample of {units} units leaves the end of the range")
+    return Interval(a, b, c, d, f"exact binomial, no half-sample of {units} units leaves the end of the range", level)
 
 
 def lower_bound_proportion(successes: int, n: int, level: float = LEVEL) -> float:
@@ -103,19 +113,22 @@ def upper_bound_proportion(successes: int, n: int, level: float = LEVEL) -> floa
     return 1.0 if successes == n else float(stats.beta.ppf(level, successes + 1, n - successes))
 
 
-def binomial_interval(successes: int, n: int) -> Interval:
+def binomial_interval(successes: int, n: int, level: float = LEVEL) -> Interval:
     """Return the exact interval of a proportion of independent trials (Clopper & Pearson 1934)."""
-    two = (1 + LEVEL) / 2
+    two = (1 + level) / 2
     return Interval(
         lower_bound_proportion(successes, n, two),
         upper_bound_proportion(successes, n, two),
         lower_bound_proportion(successes, n),
         upper_bound_proportion(successes, n),
         f"exact binomial, {successes} of {n}",
+        level,
     )
 
 
-def mean_interval(values: np.ndarray, units: np.ndarray, low: float | None = None, high: float | None = None) -> Interval:
+def mean_interval(
+    values: np.ndarray, units: np.ndarray, low: float | None = None, high: float | None = None, level: float = LEVEL
+) -> Interval:
     """Return the interval of the mean of `values` (cases, repeats), where `units` (cases,) says whose case it is.
 
     Variance = cluster-robust variance of the case means between patients, G/(G-1) * sum_g (sum_{i in g} (a_i - mean))^2 / n^2
@@ -139,7 +152,7 @@ def mean_interval(values: np.ndarray, units: np.ndarray, low: float | None = Non
     df = variance**2 / sum(part**2 / freedom for part, freedom in parts) if variance > 0 else groups - 1
     over = f"{repeats} repeats" if repeats > 1 else "one repeat, whose run-to-run variation is not covered"
     method = f"t x cluster-robust SE, {n} cases of {groups} patients, {over}"
-    return _around(mean, math.sqrt(variance), df, method, low, high)
+    return _around(mean, math.sqrt(variance), df, method, low, high, level)
 
 
 Statistic = Callable[[np.ndarray], float | None]
@@ -149,7 +162,7 @@ def jackknife_t(statistic: Statistic, n_items: int, low: float | None = None, hi
     """Return statistic +- t(n-1) * delete-one jackknife standard error over items (Efron & Stein 1981)."""
     value, left_out = _full_value(statistic, n_items), _left_out(statistic, n_items)
     spread = math.sqrt((n_items - 1) / n_items * float(((left_out - left_out.mean()) ** 2).sum()))
-    return _around(value, spread, n_items - 1, f"jackknife t over {n_items} items", low, high)
+    return _around(value, spread, n_items - 1, f"jackknife t over {n_items} items", low, high, LEVEL)
 
 
 def bca_interval(statistic: Statistic, n_items: int, replicates: int, rng: np.random.Generator) -> Interval:

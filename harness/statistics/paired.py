@@ -24,13 +24,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
-from .intervals import LEVEL, Interval, half_sample_interval, mean_interval, upper_bound_proportion
+from .intervals import LEVEL, Interval, half_sample_interval, mean_interval, varies
 
 Halved = tuple[float, np.ndarray]
-_LEAST_DF, _MOST_DF = 0.5, 1e6
-_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -69,13 +67,13 @@ def half_sample_difference(
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} and {len(theirs)} half-samples do not pair")
     value = a - b
-    if _varies(ours) and _varies(theirs):
+    if varies(ours) and varies(theirs):
         reach = None if low is None or high is None else high - low
-        return _difference(value, half_sample_interval(value, ours - theirs, units=units), level, reach)
-    a_low, a_high = _alone(first, units, level, low, high)
-    b_low, b_high = _alone(second, units, level, low, high)
+        return _difference(value, half_sample_interval(value, ours - theirs, units=units, level=level), reach)
+    one, two = (half_sample_interval(value, halves, low, high, units, level) for value, halves in (first, second))
     method = f"the two intervals combined, {len(ours)} half-samples of {units} units, not all of which vary"
-    return Difference(value, value - math.hypot(a - a_low, b_high - b), value + math.hypot(a_high - a, b - b_low), level, method)
+    down, up = math.hypot(a - one.low, two.high - b), math.hypot(one.high - a, b - two.low)
+    return Difference(value, value - down, value + up, level, method)
 
 
 def mean_difference(first: np.ndarray, second: np.ndarray, units: np.ndarray, level: float) -> Difference:
@@ -85,8 +83,7 @@ def mean_difference(first: np.ndarray, second: np.ndarray, units: np.ndarray, le
     """
     if first.shape != second.shape:
         raise ValueError(f"{first.shape} and {second.shape} results do not pair")
-    interval = mean_interval(first - second, units)
-    return _difference(float((first - second).mean()), interval, level, None)
+    return _difference(float((first - second).mean()), mean_interval(first - second, units, level=level), None)
 
 
 def share_difference(first: tuple[int, int], second: tuple[int, int], level: float) -> Difference:
@@ -109,46 +106,13 @@ def rank_ranges(beats: Sequence[Sequence[bool]]) -> list[tuple[int, int]]:
     return [(1 + sum(beats[j][i] for j in range(n)), n - sum(beats[i])) for i in range(n)]
 
 
-def _difference(value: float, interval: Interval, level: float, reach: float | None) -> Difference:
-    width = _half_width(interval, level)
-    if width == 0:
+def _difference(value: float, interval: Interval, reach: float | None) -> Difference:
+    low, high = interval.low, interval.high
+    if low == high:
         raise ValueError("the differences do not vary, so they say nothing of their spread")
-    low, high = value - width, value + width
     if reach is not None:
         low, high = max(low, min(-reach, value)), min(high, max(reach, value))
-    return Difference(value, low, high, level, interval.method)
-
-
-def _half_width(interval: Interval, level: float) -> float:
-    """Return the half-width at another level of an interval value -+ t * SE that was not cut.
-
-    Its two-sided and its one-sided 95 % ends lie t(0.975) and t(0.95) standard errors out; their ratio tells the degrees of freedom.
-    """
-    two, one = (interval.high - interval.low) / 2, (interval.bound_high - interval.bound_low) / 2
-    if two == 0:
-        return 0.0
-
-    def excess(df: float) -> float:
-        return float(stats.t.ppf((1 + LEVEL) / 2, df) / stats.t.ppf(LEVEL, df)) - two / one
-
-    df = _MOST_DF if excess(_MOST_DF) >= 0 else float(optimize.brentq(excess, _LEAST_DF, _MOST_DF, xtol=1e-9))
-    return two * float(stats.t.ppf((1 + level) / 2, df) / stats.t.ppf((1 + LEVEL) / 2, df))
-
-
-def _varies(halves: np.ndarray) -> bool:
-    return bool(np.ptp(halves) > _ROUNDING * float(np.abs(halves).max()))
-
-
-def _alone(side: Halved, units: int, level: float, low: float | None, high: float | None) -> tuple[float, float]:
-    """Return the ends of the interval of one value at this level; the exact one at an end of its range."""
-    value, halves = side
-    if _varies(halves):
-        width = _half_width(half_sample_interval(value, halves, units=units), level)
-        return max(value - width, -math.inf if low is None else low), min(value + width, math.inf if high is None else high)
-    if low is None or high is None or value != halves[0] or value not in (low, high):
-        raise ValueError("the half-samples of one do not vary, so they say nothing of its spread")
-    reach = (high - low) * upper_bound_proportion(0, units, (1 + level) / 2)
-    return (low, low + reach) if value == low else (high - reach, high)
+    return Difference(value, low, high, interval.level, interval.method)
 
 
 def _score_interval(successes: int, n: int, level: float) -> tuple[float, float, float]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import numpy as np
 from pydantic import Field
 
-from harness.api import Context, FailureMode, ImageSet, Modality, Perturbation
+from harness.api import Context, FailureMode, ImageSet, Perturbation
 
-from .lesions import Unit, box_round, everywhere, in_pixels, lesion_of, rows_with_lesion, signed_distance, steps, with_pixels
+from .lesions import Unit, box_round, in_pixels, lesion_of, rows_with_lesion, signed_distance, steps, with_pixels
+from .presets import everywhere
 
 _TRUNCATE = 4.0
 
@@ -29,7 +27,7 @@ class BoundaryBlur(Perturbation):
     needs = frozenset({"masks"})
     failure_mode = FailureMode.LOCAL_MORPHOLOGY
     full_severity = "Gaussian blur of SD 3 px within 5 px of the lesion's edge"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = everywhere(
+    presets = everywhere(
         ultrasound="a margin blurred over 2 px makes a circumscribed mass indistinct, which moves it from benign to suspicious in BI-RADS",
         mammography="a margin blurred over 2 px makes a circumscribed mass indistinct, which moves it from benign to suspicious in BI-RADS",
         mri="a tumour edge blurred over 2 px can no longer be contoured for surgery or radiotherapy",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from harness.api import Context, FailureMode, ImageSet, Modality, Perturbation
+from harness.api import Context, FailureMode, ImageSet, Perturbation
 
-from .lesions import Unit, box_round, everywhere, in_pixels, lesion_of, rows_with_lesion, signed_distance, steps, with_pixels
+from .lesions import Unit, box_round, in_pixels, lesion_of, rows_with_lesion, signed_distance, steps, with_pixels
+from .presets import everywhere
 
 _STEP_PX = 0.5
 
@@ -31,7 +31,7 @@ class BoundaryDisplacement(Perturbation):
     needs = frozenset({"masks"})
     failure_mode = FailureMode.LOCAL_MORPHOLOGY
     full_severity = "the lesion's edge moved by 4 px"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = everywhere(
+    presets = everywhere(
         microscopy="a nucleus 20 px across grows by a fifth with 2 px at each edge, and nuclear size is part of the grade",
     )
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, get_args
-
 import numpy as np
 from pydantic import Field
 
-from harness.api import Context, FailureMode, ImageSet, Modality, NotComputable, Perturbation
+from harness.api import Context, FailureMode, ImageSet, NotComputable, Perturbation
+
+from .presets import everywhere
 
 
 class ClassImbalance(Perturbation):
@@ -28,7 +27,7 @@ class ClassImbalance(Perturbation):
     needs = frozenset({"labels"})
     failure_mode = FailureMode.MODE_COLLAPSE
     full_severity = "no image of the rarest class, and the others `thinning` times rarer beside the most common"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = {modality: {} for modality in get_args(Modality)}
+    presets = everywhere()
 
     thinning: float = Field(5.0, gt=1.0, description="how many times rarer a class is once it is thinned")
     doses: tuple[float, ...] = (0.25, 0.5, 1.0)

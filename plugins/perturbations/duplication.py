@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, get_args
-
-from harness.api import Context, FailureMode, ImageSet, Modality, Perturbation
+from harness.api import Context, FailureMode, ImageSet, Perturbation
 
 from .copying import in_place_of, refuse_unlike, rows_to_copy
+from .presets import everywhere
 
 
 class Duplication(Perturbation):
@@ -22,7 +20,7 @@ class Duplication(Perturbation):
     version = "1"
     failure_mode = FailureMode.MEMORISATION
     full_severity = "every image is a copy of a training image"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = {modality: {} for modality in get_args(Modality)}
+    presets = everywhere()
 
     doses: tuple[float, ...] = (0.05, 0.15, 0.30, 0.45)
     dose_of_concern: float = 0.15

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +10,7 @@ from pydantic import Field
 
 from harness.api import Context, FailureMode, ImageSet, Modality, Perturbation
 
-_BLOCK = 64
+from .planting import planted
 
 
 class GaussianNoise(Perturbation):
@@ -77,9 +76,5 @@ class GaussianNoise(Perturbation):
         """Return the images with noise of standard deviation severity x sd_at_full."""
         if severity == 0.0:
             return images
-        noisy = np.empty(images.images.shape, dtype=np.float32)
-        for start in range(0, len(images), _BLOCK):
-            block = images.images[start : start + _BLOCK]
-            noise = context.rng.standard_normal(block.shape, dtype=np.float32) * np.float32(severity * self.sd_at_full)
-            noisy[start : start + _BLOCK] = np.clip(block + noise, 0.0, 1.0)
-        return replace(images, images=noisy, features=None, checked=False)
+        sd = np.float32(severity * self.sd_at_full)
+        return planted(images, lambda image: image + context.rng.standard_normal(image.shape, dtype=np.float32) * sd)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, get_args
-
 import numpy as np
 
-from harness.api import Context, FailureMode, ImageSet, Modality, NotComputable, Perturbation
+from harness.api import Context, FailureMode, ImageSet, NotComputable, Perturbation
 
 from .copying import in_place_of
+from .presets import everywhere
 
 
 class InternalDuplication(Perturbation):
@@ -24,7 +22,7 @@ class InternalDuplication(Perturbation):
     version = "1"
     failure_mode = FailureMode.INTERNAL_DUPLICATION
     full_severity = "every image is a copy of one of them"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = {modality: {} for modality in get_args(Modality)}
+    presets = everywhere()
 
     doses: tuple[float, ...] = (0.05, 0.15, 0.30, 0.45)
     dose_of_concern: float = 0.15

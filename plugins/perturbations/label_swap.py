@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, get_args
 
 import numpy as np
 
-from harness.api import Context, FailureMode, ImageSet, Modality, NotComputable, Perturbation
+from harness.api import Context, FailureMode, ImageSet, NotComputable, Perturbation
+
+from .presets import everywhere
 
 
 class LabelSwap(Perturbation):
@@ -23,7 +23,7 @@ class LabelSwap(Perturbation):
     needs = frozenset({"labels"})
     failure_mode = FailureMode.LABEL_NOISE
     full_severity = "every label is wrong"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = {modality: {} for modality in get_args(Modality)}
+    presets = everywhere()
 
     doses: tuple[float, ...] = (0.05, 0.10, 0.20, 0.40)
     dose_of_concern: float = 0.10

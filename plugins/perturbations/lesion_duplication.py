@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from harness.api import Context, FailureMode, ImageSet, Modality, NotComputable, Perturbation
+from harness.api import Context, FailureMode, ImageSet, NotComputable, Perturbation
 
-from .lesions import box_round, components, everywhere, first_share, lesion_of, rows_with_lesion, signed_distance, with_pixels
+from .lesions import box_round, components, first_share, lesion_of, rows_with_lesion, signed_distance, with_pixels
+from .presets import everywhere
 
 _TRIED = 12
 
@@ -46,7 +46,7 @@ class LesionDuplication(Perturbation):
     needs = frozenset({"masks"})
     failure_mode = FailureMode.LOCAL_MORPHOLOGY
     full_severity = "a second lesion in every image where one fits"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = everywhere(
+    presets = everywhere(
         mri="a second focus in one image in four turns a solitary tumour into multifocal disease, which is treated otherwise",
         mammography="a second mass in one image in four turns a unifocal cancer into a multifocal one, which is operated on otherwise",
     )

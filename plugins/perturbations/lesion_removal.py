@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from harness.api import Context, FailureMode, ImageSet, Modality, Perturbation
+from harness.api import Context, FailureMode, ImageSet, Perturbation
 
 from .inpainting import rows_to_fill, without_lesion
-from .lesions import everywhere, first_share, lesion_of, with_pixels
+from .lesions import first_share, lesion_of, with_pixels
+from .presets import everywhere
 
 
 class LesionRemoval(Perturbation):
@@ -28,7 +28,7 @@ class LesionRemoval(Perturbation):
     needs = frozenset({"masks"})
     failure_mode = FailureMode.LOCAL_MORPHOLOGY
     full_severity = "no image has its lesion any more"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = everywhere()
+    presets = everywhere()
 
     margin_px: float = Field(2.0, ge=0.0, description="how far around the lesion is filled too, in px: its partial-volume rim")
     mask: Literal["kept", "emptied"] = Field("kept", description="whether the mask still shows the lesion")

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from harness.api import ImageSet, Modality, NotComputable
+from harness.api import ImageSet, NotComputable
 
 Unit = Literal["px", "mm"]
-ALL_MODALITIES: tuple[Modality, ...] = ("ultrasound", "mri", "xray", "mammography", "microscopy")
-
-
-def everywhere(**because: str) -> Mapping[Modality, Mapping[str, Any]]:
-    """Return presets for all five modalities: the defaults, with a clinical reason of its own for those that are named."""
-    return {modality: {"because": because[modality]} if modality in because else {} for modality in ALL_MODALITIES}
 
 
 def steps(images: ImageSet, unit: Unit) -> tuple[float, ...]:

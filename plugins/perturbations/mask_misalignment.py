@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import numpy as np
 from pydantic import Field
 
-from harness.api import Context, FailureMode, ImageSet, Modality, Perturbation
+from harness.api import Context, FailureMode, ImageSet, Perturbation
 
-from .lesions import Unit, everywhere, rows_with_lesion, steps, with_pixels
+from .lesions import Unit, rows_with_lesion, steps, with_pixels
+from .presets import everywhere
 
 
 class MaskMisalignment(Perturbation):
@@ -25,7 +23,7 @@ class MaskMisalignment(Perturbation):
     needs = frozenset({"masks"})
     failure_mode = FailureMode.MASK_MISALIGNMENT
     full_severity = "masks shifted by 8 px"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = everywhere()
+    presets = everywhere()
 
     shift_at_full: float = Field(8.0, gt=0.0, description="length of the shift at severity 1, in `unit`")
     unit: Unit = Field("px", description="unit of shift_at_full")

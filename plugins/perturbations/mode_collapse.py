@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from harness.api import Context, FailureMode, ImageSet, Modality, NotComputable, Perturbation
+from harness.api import Context, FailureMode, ImageSet, NotComputable, Perturbation
 
 from ..extractors.pixels import downsample
+from .presets import everywhere
 
 _BLOCK = 64
 
@@ -27,7 +27,7 @@ class ModeCollapse(Perturbation):
     version = "1"
     failure_mode = FailureMode.MODE_COLLAPSE
     full_severity = "one mode is left"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = {modality: {} for modality in get_args(Modality)}
+    presets = everywhere()
 
     by: Literal["clusters", "labels"] = Field("clusters", description="what the modes are: clusters of pixels, or the labels")
     modes: int = Field(8, ge=2, description="number of clusters")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self, get_args
+from typing import Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from harness.api import Context, FailureMode, ImageSet, Modality, Perturbation
+from harness.api import Context, FailureMode, ImageSet, Perturbation
 
 from .copying import in_place_of, refuse_unlike, rows_to_copy
+from .presets import everywhere
 from .subpixel_shift import shifted
 
 
@@ -27,7 +27,7 @@ class NearCopies(Perturbation):
     version = "1"
     failure_mode = FailureMode.MEMORISATION
     full_severity = "every image is a slightly changed copy of a training image"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = {modality: {} for modality in get_args(Modality)}
+    presets = everywhere()
 
     noise_sd: float = Field(0.01, ge=0.0, description="standard deviation of the noise of a copy, as a share of the intensity window")
     max_shift_px: float = Field(0.5, ge=0.0, le=0.5, description="largest shift of a copy along each axis, in pixels")

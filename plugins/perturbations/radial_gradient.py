@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import numpy as np
 from pydantic import Field
 
-from harness.api import Context, FailureMode, ImageSet, Modality, Perturbation
+from harness.api import Context, FailureMode, ImageSet, Perturbation
 
-from .lesions import components, everywhere, lesion_of, rows_with_lesion, with_pixels
+from .lesions import components, lesion_of, rows_with_lesion, with_pixels
+from .presets import everywhere
 
 
 class RadialGradient(Perturbation):
@@ -27,7 +25,7 @@ class RadialGradient(Perturbation):
     needs = frozenset({"masks"})
     failure_mode = FailureMode.LOCAL_MORPHOLOGY
     full_severity = "intensities within the lesion scaled by 1 +/- 0.3, in rings"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = everywhere(
+    presets = everywhere(
         mri="a core and a rim that differ by two fifths in a uniform tumour suggest necrosis or enhancement, by which tumours are graded",
         ultrasound="a core and a rim that differ by two fifths in a uniform mass suggest a complex mass or a halo, which BI-RADS describes",
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, get_args
-
 import numpy as np
 
-from harness.api import Context, FailureMode, ImageSet, Modality, Perturbation
+from harness.api import Context, FailureMode, ImageSet, Perturbation
+
+from .presets import everywhere
 
 
 class Reorder(Perturbation):
@@ -21,7 +20,7 @@ class Reorder(Perturbation):
     version = "1"
     failure_mode = FailureMode.HARMLESS
     full_severity = "no image is where it was in the list"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = {modality: {} for modality in get_args(Modality)}
+    presets = everywhere()
 
     doses: tuple[float, ...] = (1.0,)
     dose_of_concern: float = 1.0

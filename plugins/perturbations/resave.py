@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, get_args
 
 import numpy as np
 from pydantic import Field
 
-from harness.api import Context, FailureMode, ImageSet, Modality, Perturbation
+from harness.api import Context, FailureMode, ImageSet, Perturbation
+
+from .presets import everywhere
 
 _BLOCK = 64
 
@@ -26,7 +26,7 @@ class Resave(Perturbation):
     version = "1"
     failure_mode = FailureMode.HARMLESS
     full_severity = "every image is rounded to integers of `bits` bits over the window"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = {modality: {} for modality in get_args(Modality)}
+    presets = everywhere()
 
     bits: int = Field(16, ge=12, le=16, description="bits per pixel of the file")
     doses: tuple[float, ...] = (1.0,)

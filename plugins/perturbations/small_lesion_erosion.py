@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from harness.api import Context, FailureMode, ImageSet, Modality, NotComputable, Perturbation
+from harness.api import Context, FailureMode, ImageSet, NotComputable, Perturbation
 
 from .inpainting import rows_to_fill, without_lesion
-from .lesions import Unit, components, everywhere, first_share, lesion_of, with_pixels
+from .lesions import Unit, components, first_share, lesion_of, with_pixels
+from .presets import everywhere
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SmallLesionErosion(Perturbation):
     needs = frozenset({"masks"})
     failure_mode = FailureMode.LOCAL_MORPHOLOGY
     full_severity = "every lesion is gone; at lower severities the share is of the smallest lesions"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = everywhere(
+    presets = everywhere(
         mri="the smallest quarter of lesions is what lesion counts in multiple sclerosis and metastases depend on",
         microscopy="the smallest quarter of objects is what counts of nuclei and mitoses lose first",
     )

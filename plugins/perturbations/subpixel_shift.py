@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, get_args
 
 import numpy as np
 from pydantic import Field
 
-from harness.api import Context, FailureMode, ImageSet, Modality, Perturbation
+from harness.api import Context, FailureMode, ImageSet, Perturbation
+
+from .presets import everywhere
 
 _ENTRIES = 1_000_000
 
@@ -27,7 +27,7 @@ class SubpixelShift(Perturbation):
     version = "1"
     failure_mode = FailureMode.HARMLESS
     full_severity = "a shift of half a pixel (`max_shift_px`)"
-    presets: ClassVar[Mapping[Modality, Mapping[str, Any]]] = {modality: {} for modality in get_args(Modality)}
+    presets = everywhere()
 
     max_shift_px: float = Field(0.5, gt=0.0, le=0.5, description="length of the shift at severity 1, in pixels")
     doses: tuple[float, ...] = (1.0,)

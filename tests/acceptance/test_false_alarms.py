@@ -30,7 +30,7 @@ from harness.errors import NotComputable
 from harness.images import Comparison, ImageSet, from_features
 from harness.neighbours import MEMORY
 from harness.stages.answers import Answers
-from harness.stages.qualify import _Field
+from harness.stages.respondents import Measuring
 from harness.statistics.intervals import upper_bound_proportion
 from harness.statistics.trends import MAX_FALSE_ALARM, detection_band
 
@@ -122,7 +122,7 @@ def _null_splits(metric: Metric, real: dict[str, ImageSet], i: int) -> Answers:
     bench: Any = SimpleNamespace(seed=i, device="cpu", memory=MEMORY, parts=parts, images=lambda data, role: real[role])
     size = {"replicates": 0, "null_splits": SETTING_SPLITS, "fault_seeds": 1}
     cell: Any = SimpleNamespace(arguments={"metrics": [0], "data": "", "features": {}, "source": "", "size": size})
-    field = _Field(bench, cell, Path())
+    field = Measuring(bench, cell, Path())
     answers = Answers(field.probe_n() // 2)
     field.ask_null(answers)
     return answers

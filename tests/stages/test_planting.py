@@ -75,7 +75,7 @@ class Mean(Task):
 
 def planted(mini: Miniature, defect: int = 0, tasks: Any = (), dose: float = 0.5) -> None:
     """Plant one defect; the extractor is the only source."""
-    sources = [{"extractor": 0, "fitted": None, "clean": "f-train"}]
+    sources = [{"extractor": 0, "label": "extractor-0", "fitted": None, "clean": "f-train"}]
     mini.run(plant, "p", perturbation=defect, dose=dose, fault=0, data="d", sources=sources, tasks=list(tasks))
 
 

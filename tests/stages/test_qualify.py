@@ -33,7 +33,7 @@ def battery(mini: Miniature, metrics: list[int], *, numbers: bool = False) -> li
     for p, defect in enumerate(mini.perturbations):
         doses = [d for d in DOSES if d in defect.doses]
         planted: dict[str, list[str]] = {repr(dose): [] for dose in doses}
-        sources = [{"extractor": 0, "fitted": None, "clean": "f-train"}] if numbers else []
+        sources = [{"extractor": 0, "label": "extractor-0", "fitted": None, "clean": "f-train"}] if numbers else []
         for dose in doses:
             for fault in range(2):
                 key = f"p{p}-{dose}-{fault}"
@@ -140,7 +140,7 @@ def test_a_defect_that_leaves_too_few_images_says_how_many(tmp_path: Path) -> No
     found = outcomes(battery(Miniature(tmp_path, real(64), (Level(),), (Shrink(), Brighter())), [0]))
 
     assert found["level", "mean", "shrink"].outcome is None
-    reason = "not tested: needs at least 10 images in a replicate, which is half of the smallest planted probe; got 8"
+    reason = "not tested: needs at least 10 images in a replicate, which is half of the smallest probe; got 8"
     assert found["level", "mean", "shrink"].reason == reason
     assert found["level", "mean", "brighter"].n == 16
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.components import Context, Task
+from harness.components import Context, FailureMode, Task
 from harness.errors import NotComputable
 from harness.images import ImageSet
 from harness.quantities import Quantity
 from harness.records import QualificationRow, ResponseRow, ScoreRow
 from harness.stages.planting import plant
-from harness.stages.qualify import decide
-from harness.stages.trained import null, replicates, train
+from harness.stages.qualify import decide, null, replicates
+from harness.stages.trained import train
 from miniature import Brighter, Miniature, Shrink, real
 
 SIZE = {"replicates": 16, "null_splits": 200, "fault_seeds": 2, "n": None}
@@ -56,6 +56,17 @@ class Single(Level):
         return {"distance": 1.0, "two": 2.0}
 
 
+class Backwards(Brighter):
+    """Hands the images back in the opposite order."""
+
+    name = "backwards"
+    failure_mode = FailureMode.HARMLESS
+
+    def apply(self, images: ImageSet, train: ImageSet, severity: float, context: Context) -> ImageSet:
+        """Return the last image first."""
+        return images.take(np.arange(len(images))[::-1]) if severity else images
+
+
 def battery(mini: Miniature) -> list[Any]:
     """Train, plant, ask and decide for the one task."""
     mini.embed()
@@ -72,7 +83,7 @@ def battery(mini: Miniature) -> list[Any]:
                 planted.setdefault(repr(dose), []).append(f"p{p}{dose}{fault}")
         rows += mini.run(replicates, f"r{p}", perturbation=p, null="null", size=SIZE | {"doses": list(DOSES)}, planted=planted, **common)
     keys = [f"r{p}" for p in range(len(mini.perturbations))]
-    return rows + mini.run(decide, "decide", null="null", answers=keys, size=SIZE, tested_on="planted", **common)
+    return rows + mini.run(decide, "decide", null="null", answers=keys, size=SIZE, **common)
 
 
 def test_a_task_that_sees_the_defect_is_qualified_like_a_metric(tmp_path: Path) -> None:
@@ -87,6 +98,15 @@ def test_a_task_that_sees_the_defect_is_qualified_like_a_metric(tmp_path: Path) 
     assert {r.tested_on for r in responses} == {"planted"}
     assert responses[0].mean == pytest.approx(0.5, abs=0.1)
     assert {r.tested_on for r in rows if isinstance(r, ScoreRow)} == {"planted"}
+
+
+def test_another_order_changes_no_answer(tmp_path: Path) -> None:
+    """Replicates of a re-ordered probe hold the cases that those of the clean one hold, so the response is exactly 0."""
+    rows = battery(Miniature(tmp_path, real(160), perturbations=(Backwards(),), tasks=(Level(),)))
+    responses = [r for r in rows if isinstance(r, ResponseRow) and r.quantity == "distance"]
+
+    assert [r.severity for r in responses] == [0.0, *DOSES]
+    assert {r.response for r in responses} == {0.0}
 
 
 def test_cases_that_a_defect_removes_make_replicates_smaller(tmp_path: Path) -> None:

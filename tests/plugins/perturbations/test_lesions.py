@@ -9,10 +9,8 @@ import pytest
 
 from harness.api import NotComputable
 from harness_plugins.perturbations.lesions import (
-    ALL_MODALITIES,
     box_round,
     components,
-    everywhere,
     first_share,
     in_pixels,
     lesion_of,
@@ -22,14 +20,6 @@ from harness_plugins.perturbations.lesions import (
     with_pixels,
 )
 from lesion_pictures import ball, lesion_set
-
-
-def test_presets_name_all_modalities_and_the_reasons_given() -> None:
-    """All five modalities are in the presets; those named carry their reason, the others nothing."""
-    presets = everywhere(mri="because")
-    assert tuple(presets) == ALL_MODALITIES
-    assert presets["mri"] == {"because": "because"}
-    assert presets["xray"] == {}
 
 
 def test_steps_are_pixels_or_the_spacing() -> None:

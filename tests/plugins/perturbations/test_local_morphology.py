@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from harness.api import Context, FailureMode, ImageSet, NotComputable, Perturbation
+from harness.api import Context, FailureMode, ImageSet, Modality, NotComputable, Perturbation
 from harness.testing import check
 from harness_plugins.perturbations.boundary_blur import BoundaryBlur
 from harness_plugins.perturbations.boundary_displacement import BoundaryDisplacement
 from harness_plugins.perturbations.lesion_duplication import LesionDuplication
 from harness_plugins.perturbations.lesion_removal import LesionRemoval
-from harness_plugins.perturbations.lesions import ALL_MODALITIES
 from harness_plugins.perturbations.mask_misalignment import MaskMisalignment
 from harness_plugins.perturbations.mode_invention import ModeInvention
 from harness_plugins.perturbations.radial_gradient import RadialGradient
@@ -52,7 +52,7 @@ def test_promises_of_the_kind_are_kept(kind: type[Perturbation]) -> None:
 @pytest.mark.parametrize("kind", EVERY)
 def test_presets_can_be_built_and_say_why(kind: type[Perturbation]) -> None:
     """Every preset builds the perturbation with a reason and a dose of concern; all five modalities have one."""
-    assert set(kind.presets) == set(ALL_MODALITIES)
+    assert set(kind.presets) == set(get_args(Modality))
     for options in kind.presets.values():
         built = kind(**options)
         assert len(built.because) > 40
