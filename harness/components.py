@@ -47,6 +47,8 @@ class Context:
 
     seed: derived from the audit's seed, the component and the repeat. workdir: an empty folder of its own; what `fit` leaves
     there is kept and lent again. device: torch device name. fitted: folder that `fit` filled, None where there was no fit.
+    checkpoints: folder in which an unfinished `fit` keeps what it needs to go on; a call that was killed finds there what it
+    left, and it is removed once the call is over. None where nothing can be kept. curve: what `record` was told.
     """
 
     seed: int
@@ -55,6 +57,8 @@ class Context:
     fitted: Path | None = None
     report: Callable[[int, int], None] = field(default=lambda done, total: None, repr=False, compare=False)
     notes: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    checkpoints: Path | None = None
+    curve: list[tuple[str, int, float]] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
     def rng(self) -> np.random.Generator:
@@ -64,6 +68,10 @@ class Context:
     def note(self, quantity: str, text: str) -> None:
         """Say how the value of a quantity was computed, where there are several ways; it is stored with the score."""
         self.notes[quantity] = text
+
+    def record(self, series: str, step: int, value: float) -> None:
+        """Add a point to the training curve, which is stored with the audit: a loss, or `seconds` of training up to this step."""
+        self.curve.append((series, step, value))
 
     def progress(self, done: int, total: int) -> None:
         """Say how far the call is."""
@@ -94,12 +102,22 @@ class Generator(Component):
 
     kind = "generator"
 
+    def conditions(self) -> frozenset[str]:
+        """Return what a request must hold besides n, out of labels, masks, concepts; labels are always given where there are some.
+
+        masks: each image is made for the mask of one real image, so that real and synthetic cases pair one to one.
+        """
+        return frozenset()
+
     def fit(self, train: ImageSet, context: Context) -> None:
-        """Learn from `train` and leave the checkpoint in `context.workdir`. Optional."""
+        """Learn from `train` and leave the result in `context.workdir`. Optional; `context.fitted` lends it to `sample`.
+
+        A long training keeps its state in `context.checkpoints` and goes on from there, and tells its curve to `context.record`.
+        """
 
     @abstractmethod
     def sample(self, request: Request, context: Context) -> ImageSet | Any:
-        """Return `request.n` images, `origin="synthetic"`."""
+        """Return `request.n` images, `origin="synthetic"`, or the folder of their files; decided by `context.seed` alone."""
 
 
 class Extractor(Component):
@@ -189,11 +207,17 @@ class Metric(Component):
 
 
 class Task(Component):
-    """Trains something on images and tests it; `regions` name the columns of (N, K) results."""
+    """Trains something on images and tests it."""
 
     kind = "task"
     quantities: ClassVar[tuple[Quantity, ...]]
-    regions: ClassVar[tuple[str, ...]] = ()
+
+    def columns(self, images: ImageSet) -> tuple[str, ...]:
+        """Return the names of the columns of results on such images: "" is the case as a whole, others are regions or classes.
+
+        A label is named `label=0`, which is printed with its name.
+        """
+        return ("",)
 
     @abstractmethod
     def fit(self, training: ImageSet, validation: ImageSet, context: Context) -> None:
@@ -203,7 +227,7 @@ class Task(Component):
     def score(self, test: ImageSet, context: Context) -> Mapping[str, np.ndarray | float]:
         """Test what `fit` left in `context.fitted` on `test`, whose labels and masks are used only to score.
 
-        Return per quantity a (N,) or (N, K) masked array, one value per test case (and region), or one number.
+        Return per quantity a (N,) or (N, K) masked array, one value per test case (and column, where there are several), or one number.
         """
 
 

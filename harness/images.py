@@ -338,10 +338,16 @@ def from_features(features: np.ndarray, role: str, patients: tuple[str, ...] | N
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a generator: n images; labels (n,), masks (n, ...), concepts (n, K) or sources to condition on."""
+    """What is asked of a generator: n images; labels (n,), masks (n, ...), concepts (n, K) to condition on.
+
+    sources: the real images, one for each row, that masks and concepts were taken from. spacing_mm: of the real images.
+    purpose: test images for a task must share nothing with those that it trains on.
+    """
 
     n: int
     labels: np.ndarray | None = None
     masks: np.ndarray | None = None
     concepts: np.ndarray | None = None
     sources: ImageSet | None = None
+    spacing_mm: tuple[float, ...] = ()
+    purpose: Literal["train", "test"] = "train"

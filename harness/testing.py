@@ -349,7 +349,8 @@ def _task(task: Task, bench: _Bench) -> None:
         return result
 
     first, again = scored(stranger), scored(task)
-    per_case = (bench.n, len(task.regions)) if task.regions else (bench.n,)
+    columns = task.columns(test)
+    per_case = (bench.n,) if len(columns) == 1 else (bench.n, len(columns))
     for name, values in first.items():
         if isinstance(values, np.ndarray):
             _require(values.shape == per_case, f"{called}: {name} has shape {values.shape}, expected {per_case}")

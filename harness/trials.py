@@ -24,7 +24,7 @@ def fit(part: Part, training: ImageSet, validation: ImageSet, context: Context) 
 def score(part: Part, test: ImageSet, context: Context) -> dict[str, np.ma.MaskedArray]:
     """Return what the fitted task says of `test`, by quantity in the order of its promise.
 
-    Each is float64 of shape () for one number a run, (N,) for one per test case, or (N, K) with K named regions; finite where
+    Each is float64 of shape () for one number a run, (N,) for one per test case, or (N, K) with K > 1 named columns; finite where
     it is not masked. `PluginError` where the task promised something else.
     """
     task = part.component
@@ -34,7 +34,8 @@ def score(part: Part, test: ImageSet, context: Context) -> dict[str, np.ma.Maske
     if not isinstance(answer, Mapping) or set(answer) != set(promised):
         got = sorted(map(str, answer)) if isinstance(answer, Mapping) else type(answer).__name__
         raise PluginError(f"{part.name} returned {got}; it promised {promised}")
-    shape = (len(test), len(task.regions)) if task.regions else (len(test),)
+    columns = task.columns(test)
+    shape = (len(test),) if len(columns) == 1 else (len(test), len(columns))
     return {name: _checked(part.name, name, answer[name], shape) for name in promised}
 
 

@@ -92,7 +92,10 @@ class Guess(Task):
     version = "1"
     needs = frozenset({"labels"})
     quantities = (Quantity(name="right", better="higher"), Quantity(name="share", better="higher"))
-    regions = ("all",)
+
+    def columns(self, images: ImageSet) -> tuple[str, ...]:
+        """Name the columns."""
+        return ("", "again")
 
     def fit(self, training: ImageSet, validation: ImageSet, context: Context) -> None:
         """Leave the guess."""
@@ -101,7 +104,7 @@ class Guess(Task):
     def score(self, test: ImageSet, context: Context) -> dict[str, Any]:
         """Return whether the guess is right."""
         guess = np.load(context.fitted / "guess.npy")
-        return {"right": np.ma.masked_array(test.labels == guess, dtype=float)[:, None], "share": 0.5}
+        return {"right": np.ma.masked_array(test.labels == guess, dtype=float)[:, None].repeat(2, axis=1), "share": 0.5}
 
 
 class Forgetful(Guess):
@@ -115,7 +118,7 @@ class Forgetful(Guess):
 
     def score(self, test: ImageSet, context: Context) -> dict[str, Any]:
         """Return whether the guess is right."""
-        return {"right": np.asarray(test.labels == self._guess, dtype=float)[:, None], "share": 0.5}
+        return {"right": np.asarray(test.labels == self._guess, dtype=float)[:, None].repeat(2, axis=1), "share": 0.5}
 
 
 class Memory(RatingImporter):
@@ -359,9 +362,9 @@ def changed(base: type[Component], verb: str, value: Callable[..., Any]) -> type
         (changed(Grey, "sample", lambda s: s.images), "must return an ImageSet or a folder, got ndarray"),
         (changed(Guess, "score", lambda r: {"right": 1.0}), r"returns \['right'\]"),
         (changed(Guess, "score", lambda r: [1.0]), "must return a mapping of quantity to values, got list"),
-        (changed(Guess, "score", lambda r: {**r, "share": np.ones(5)}), r"share has shape \(5,\), expected \(48, 1\)"),
-        (changed(Guess, "score", lambda r: {**r, "share": np.ones(48)}), r"share has shape \(48,\), expected \(48, 1\)"),
-        (changed(Guess, "score", lambda r: {**r, "share": np.full((48, 1), np.nan)}), "mask the cases"),
+        (changed(Guess, "score", lambda r: {**r, "share": np.ones(5)}), r"share has shape \(5,\), expected \(48, 2\)"),
+        (changed(Guess, "score", lambda r: {**r, "share": np.ones(48)}), r"share has shape \(48,\), expected \(48, 2\)"),
+        (changed(Guess, "score", lambda r: {**r, "share": np.full((48, 2), np.nan)}), "mask the cases"),
         (changed(Guess, "score", lambda r: {**r, "share": None}), "share is None, which is not a number"),
         (changed(Guess, "score", lambda r: {**r, "share": np.random.default_rng().random()}), "other values of share for the same images"),
         (Forgetful, "other values of right for the same images, seed and fitted folder"),

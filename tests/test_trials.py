@@ -40,7 +40,9 @@ class Brightest(Task):
 class ByRegion(Brightest):
     """The same for two regions."""
 
-    regions = ("left", "right")
+    def columns(self, images: ImageSet) -> tuple[str, ...]:
+        """Name the columns."""
+        return ("left", "right")
 
     def score(self, test: ImageSet, context: Context) -> Any:
         """Return one value per case and region."""

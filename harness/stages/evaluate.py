@@ -84,9 +84,8 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         arrays[quantity] = values.filled(np.nan)
         if values.ndim == 0:
             continue
-        regions = task.regions or ("",)
         for case, row in enumerate(np.ma.atleast_2d(values.T).T):
-            for region, value in zip(regions, row, strict=True):
+            for region, value in zip(task.columns(test), row, strict=True):
                 if value is not np.ma.masked:
                     yield CaseScoreRow(
                         cell=cell.key, component=part.name, quantity=quantity, tested_on="real", region=region,
@@ -117,7 +116,7 @@ def summarise(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
             loaded.append(trials.kept(bench.cache.folder(key) / "values.npz"))
         found[tuple(mix)] = loaded if tuple(mix) not in why else []
     for quantity in task.quantities:
-        for index, region in enumerate(task.regions or ("",)):
+        for index, region in enumerate(task.columns(test)):
             stacked = {mix: _stack(loaded, quantity.name, index) for mix, loaded in found.items()}
             for mix, values in stacked.items():
                 base = {"cell": cell.key, "stage": "evaluate", "component": part.name, "real_share": mix[0], "synthetic_share": mix[1],

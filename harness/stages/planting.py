@@ -22,7 +22,7 @@ from ..asking import tried
 from ..bench import Bench
 from ..cells import Cell
 from ..checks import Part
-from ..components import Context
+from ..components import Context, Task
 from ..errors import NotComputable
 from ..images import ImageSet
 from ..quantities import Record
@@ -85,12 +85,17 @@ def _changed(bench: Bench, arguments: Mapping[str, Any], images: ImageSet, rows:
 
 
 def cases(part: Part, images: ImageSet, context: Context) -> dict[str, np.ndarray]:
-    """Return each quantity of a trained task for every case, (N,) float64, NaN where a case has none; the mean over regions."""
+    """Return each quantity of a trained task for every case, (N,) float64, NaN where a case has none.
+
+    It is that of the case as a whole, or the mean of its regions where the task gives nothing but these.
+    """
+    assert isinstance(part.component, Task)
+    columns = part.component.columns(images)
     found = {}
     for name, values in trials.score(part, images, context).items():
         if values.ndim == 0:
             raise NotComputable(f"{part.name} gives one number a run for {name}, so nothing can be resampled")
-        whole = values if values.ndim == 1 else values.mean(axis=1)
+        whole = values if values.ndim == 1 else values[:, columns.index("")] if "" in columns else values.mean(axis=1)
         found[name] = np.ma.masked_array(whole, dtype=np.float64).filled(np.nan)
     return found
 

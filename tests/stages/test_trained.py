@@ -30,7 +30,10 @@ class Level(Task):
     version = "1"
     needs = frozenset({"labels"})
     quantities = (Quantity(name="distance", better="lower"), Quantity(name="two", better="lower"))
-    regions = ("a", "b")
+
+    def columns(self, images: ImageSet) -> tuple[str, ...]:
+        """Name the columns."""
+        return ("a", "b")
 
     def fit(self, training: ImageSet, validation: ImageSet, context: Context) -> None:
         """Keep the mean."""
