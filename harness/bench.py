@@ -68,7 +68,11 @@ class Bench:
             self._arms[name] = Arms(comparison, size.half_samples, size.floor_splits, self.seed)
         return self._arms[name]
 
-    def context(self, workdir: Path, *words: Any, fitted: str | None = None) -> Context:
-        """Return a context whose seed depends on the audit's seed and these words."""
+    def context(self, workdir: Path, *words: Any, fitted: str | None = None, unfinished: str | None = None) -> Context:
+        """Return a context whose seed depends on the audit's seed and these words.
+
+        fitted: the cell that fitted the component. unfinished: the cell itself, where a killed call goes on.
+        """
         folder = self.cache.folder(fitted) / "fitted" if fitted else None
-        return Context(derive(self.seed, *words), workdir, self.device, folder)
+        checkpoints = self.cache.unfinished(unfinished) if unfinished else None
+        return Context(derive(self.seed, *words), workdir, self.device, folder, checkpoints=checkpoints)

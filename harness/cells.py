@@ -20,7 +20,7 @@ from .spec import digest
 
 LEAST_FREE_BYTES = 1_000_000
 TOLERANT = frozenset({
-    "evaluate.summarise", "standouts.run", "rate.read", "rate.agree", "judge_cell.run", "planting.plant", "qualify.decide",
+    "evaluate.summarise", "trust.factors", "standouts.run", "rate.read", "rate.agree", "judge_cell.run", "planting.plant", "qualify.decide",
 })  # fmt: skip
 _ROW_CLASSES = {row.table: row for row in ROWS}
 
@@ -125,6 +125,12 @@ class Cache:
         self.root.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f"{key}.{os.getpid()}.", dir=self.root))
 
+    def unfinished(self, key: str) -> Path:
+        """Return the folder in which a cell that may take long keeps what it needs to go on after a kill."""
+        folder = self.root / "unfinished" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def keep(self, key: str, workspace: Path, result: Result) -> None:
         """Write the result and move the workspace into place in one step: a kill leaves all of it or nothing."""
         body = {"status": result.status, "reason": result.reason, "seconds": result.seconds, "peak_mb": result.peak_mb}
@@ -146,6 +152,7 @@ class Cache:
             # Another audit finished the same cell in the same moment: its result is as good.
             shutil.rmtree(workspace)
         shutil.rmtree(workspace.with_name(f"{workspace.name}.old"), ignore_errors=True)
+        shutil.rmtree(self.root / "unfinished" / key, ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove workspaces whose process is gone; a killed run leaves some behind."""

@@ -17,7 +17,7 @@ from .errors import NotComputable
 from .images import Comparison, ImageSet, Request
 from .quantities import Quantity, Rating, Scale
 
-Gives = Literal["embedding", "spatial", "logits", "distances"]
+Gives = Literal["embedding", "spatial", "logits", "distances", "quality"]
 Modality = Literal["ultrasound", "mri", "xray", "mammography", "microscopy"]
 
 

@@ -34,12 +34,14 @@ from .records import (
     ReliabilityRow,
     ResponseRow,
     ScoreRow,
+    TrainingRow,
+    TrustRow,
     VerdictRow,
 )
 from .spec import AuditSpec
 from .wording import utc
 
-ROLES = ("train", "validation", "test", "synthetic")
+ROLES = ("train", "validation", "test", "synthetic", "synthetic_test")
 RUN_ONLY = frozenset({"seconds", "peak_mb", "cached", "output", "run"})
 ORDER = (
     "role", "gallery", "position", "kind", "component", "quantity", "extractor", "scale", "rater_kind", "subset", "statistic",
@@ -99,6 +101,8 @@ class Content:
     cells: tuple[CellRow, ...] = ()
     scores: tuple[ScoreRow, ...] = ()
     reliability: tuple[ReliabilityRow, ...] = ()
+    training: tuple[TrainingRow, ...] = ()
+    trust: tuple[TrustRow, ...] = ()
     ratings: tuple[RatingCount, ...] = ()
     standouts: tuple[Standout, ...] = ()
     judge_calls: tuple[JudgeCallRow, ...] = ()
@@ -136,6 +140,7 @@ def collect(store: Rows, audit_id: str) -> Content:
         components=tuple(store.rows(ComponentRow, audit_id)), image_sets=tuple(store.current(ImageSetRow, audit_id)),
         planned_cells=tuple(store.current(PlannedCellRow, audit_id)), cells=tuple(store.current(CellRow, audit_id)),
         scores=tuple(store.current(ScoreRow, audit_id)), reliability=tuple(store.current(ReliabilityRow, audit_id)),
+        training=tuple(store.current(TrainingRow, audit_id)), trust=tuple(store.current(TrustRow, audit_id)),
         ratings=count_ratings(store.current(RatingRow, audit_id)),
         standouts=count_standouts(store.current(ImageScoreRow, audit_id)), judge_calls=tuple(store.current(JudgeCallRow, audit_id)),
         qualifications=tuple(store.current(QualificationRow, audit_id)),

@@ -10,11 +10,12 @@ from statistics import median
 
 from .batteries import FAMILIES, FAMILY_NAMES, TASK, Battery, has_unit, response_at, who
 from .figures import Dose, Line
-from .records import QualificationRow, ResponseRow
+from .records import QualificationRow, ResponseRow, TrainingRow
 from .spec import AuditSpec
 from .wording import signed
 
 PANELS = 24
+SECONDS = "seconds"
 
 
 @dataclass(frozen=True)
@@ -163,3 +164,26 @@ def _line(family: str, curves: Sequence[Mapping[float, ResponseRow]]) -> Line:
         values = [rows[severity].response or 0.0 for rows in curves if severity in rows]
         points.append(Dose(severity, median(values), min(values), max(values)))
     return Line(family, tuple(points))
+
+
+@dataclass(frozen=True)
+class Training:
+    """Curve of a training of the generator; seconds: of all attempts together, None where it told none."""
+
+    component: str
+    series: str
+    points: tuple[Dose, ...]
+    seconds: float | None
+
+
+def trainings(rows: Sequence[TrainingRow]) -> list[Training]:
+    """Return one curve for each series that a generator told, in their order."""
+    grouped: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    for row in rows:
+        grouped[row.component, row.series][row.step] = row.value
+    found = []
+    for (component, series), points in grouped.items():
+        if series != SECONDS:
+            doses = tuple(Dose(step, value, value, value) for step, value in sorted(points.items()))
+            found.append(Training(component, series, doses, max(grouped.get((component, SECONDS), {}).values(), default=None)))
+    return found

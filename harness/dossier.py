@@ -20,7 +20,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from . import batteries, chapters, curves, figures, literature, measurements, wording
+from . import batteries, chapters, curves, figures, literature, measurements, sweeps, wording
 from .content import Attached, Content, RatingCount, Rows, attachments, collect, document_digest, ordered, sha256
 from .errors import HarnessError, Problem
 from .records import PictureRow
@@ -217,6 +217,8 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
         "methods": measurements.methods(measured),
         "by_stratum": measurements.by_stratum(measured, _label_names(content)),
         "standouts": measurements.standing_out(content.standouts),
+        "swept": sweeps.sweeps(content.trust),
+        "trainings": curves.trainings(content.training),
         "tasks": [s for s in content.scores if s.stage == "evaluate" and s.repeat is None],
         "digests": {name: sha256(file.body) for name, file in attached.items()},
         "document": document_digest(attached),

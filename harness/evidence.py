@@ -98,7 +98,9 @@ def judged(criterion: Criterion, evidence: Evidence) -> tuple[Judged, ...]:
     rows = _scores(criterion, evidence)
     if criterion.strata_role == "descriptive" or not criterion.strata:
         regions = sorted({r.region for r in rows})
-        if len(regions) > 1 and "" not in regions:
+        if "" in regions:
+            rows = [r for r in rows if not r.region]
+        elif len(regions) > 1:
             return tuple(replace(_score(criterion, "", [r for r in rows if r.region == name]), where=name) for name in regions)
         return (_score(criterion, "", rows),)
     strata = {

@@ -34,7 +34,7 @@ def draw(
     salt: bytes,
     files: Mapping[str, str],
     *,
-    synthetic: str | None = None,
+    synthetic: Mapping[str, str] | None = None,
     n_train: int = 500,
     lock: Mapping[str, Any] | None = None,
     others: Sequence[str] = (),
@@ -45,7 +45,7 @@ def draw(
 ) -> Plan:
     """Draw the plan.
 
-    files: digests of the real arms. synthetic: digest of the synthetic images, None while they have not been made.
+    files: digests of the real arms. synthetic: digests of the synthetic images by role, as far as they have been made.
     n_train sizes the costs. lock: what was locked first under this audit's name, None where this is the first
     plan. failed, planned: keys of earlier attempts; a failed cell that is tried again gets a new key.
     """
@@ -55,12 +55,13 @@ def draw(
     if parts.generator is None:
         size = battery.cells(draft, spec, parts, data, extract.cells(draft, parts, data, None, "", n_train), n_train)
         return Plan(draft.cells, data, (data,), size)
-    made = sample.sample_cell(draft, parts.generator, data, spec.samples)
-    known = synthetic or "to be made"
-    described = extract.cells(draft, parts, data, made, known, n_train)
+    made = sample.cells(draft, spec, parts.generator, data)
+    known = synthetic or {}
+    whole, test = known.get("synthetic", "to be made"), known.get("synthetic_test", "to be made")
+    described = extract.cells(draft, parts, data, made.train, whole, n_train)
     size = battery.cells(draft, spec, parts, data, described, n_train)
-    measure.cells(draft, spec, parts, data, made, known, described, n_train)
-    evaluate.cells(draft, spec, parts, data, made, known)
-    rate.cells(draft, spec, parts, data, made, known)
+    measure.cells(draft, spec, parts, data, made.train, whole, described, n_train)
+    evaluate.cells(draft, spec, parts, data, (made.train, whole), (made.test, test) if made.test else None)
+    rate.cells(draft, spec, parts, data, made.train, whole)
     judge_cell.cell(draft, spec, lock, others)
-    return Plan(draft.cells, data, (data, made), size)
+    return Plan(draft.cells, data, (data, *made.all()), size)

@@ -264,22 +264,37 @@ class ReliabilityRow(Valued):
     reason: str = ""
 
 
+class TrainingRow(Record):
+    """A point of the curve of a training: of a generator that the audit trained, as the generator told it."""
+
+    table = "training"
+    cell: str
+    component: str
+    series: str
+    step: int
+    value: float
+
+
 class TrustRow(Valued):
     """A trust factor of Raja Babu et al."""
 
     table = "trust"
     cell: str
+    component: str
     factor: str
     variant: str
     region: str
     tested_on: str
     real_share: float
     synthetic_share: float
+    seed: int
     value: float | None
     ci_low: float | None = None
     ci_high: float | None = None
     ci_method: str = ""
     level: float | None = None
+    n: int | None = None
+    repeats: int | None = None
     status: str = "ok"
     reason: str = ""
 
@@ -317,6 +332,6 @@ class LedgerRow(Record):
 
 ROWS: tuple[type[Record], ...] = (
     AuditRow, OutcomeRow, ComponentRow, ImageSetRow, PlannedCellRow, CellRow, ScoreRow, CaseScoreRow, ImageScoreRow, RatingRow,
-    JudgeCallRow, ReliabilityRow, QualificationRow, ResponseRow, TrustRow, CriterionRow, VerdictRow, FindingRow, PictureRow,
+    JudgeCallRow, ReliabilityRow, QualificationRow, ResponseRow, TrainingRow, TrustRow, CriterionRow, VerdictRow, FindingRow, PictureRow,
     LedgerRow,
 )  # fmt: skip

@@ -120,7 +120,7 @@ class Audit:
             self.parts,
             self.salt,
             self.files,
-            synthetic=known["synthetic"].sha256 if "synthetic" in known else None,
+            synthetic={role: row.sha256 for role, row in known.items() if row.role.startswith("synthetic")},
             n_train=known["train"].n if "train" in known else 500,
             lock=self._first_lock(),
             others=self._others(),

@@ -183,11 +183,16 @@ Mix = Annotated[tuple[Share, Share], BeforeValidator(_mix)]
 
 
 class Tasks(Model):
-    """Downstream tasks over mixes (real share, synthetic share), both as fractions of the real training count."""
+    """Downstream tasks over mixes (real share, synthetic share), both as fractions of the real training count.
+
+    synthetic_test: so many further synthetic images on which tasks are tested too; where the generator makes its images from masks,
+    they are made from those of the real test images, to which they pair one to one.
+    """
 
     components: tuple[Reference, ...]
     mixes: tuple[Mix, ...] = ((1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
     repeats: int = Field(5, ge=2)
+    synthetic_test: int = Field(0, ge=0)
 
 
 class ScaleSpec(Scale):

@@ -89,7 +89,7 @@ CREATE TABLE image_sets (
 COMMENT ON TABLE image_sets IS 'An image set after preprocessing.';
 COMMENT ON COLUMN image_sets.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
 COMMENT ON COLUMN image_sets.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
-COMMENT ON COLUMN image_sets.role IS 'What the set is in the audit: train, test, validation or synthetic.';
+COMMENT ON COLUMN image_sets.role IS 'What the set is in the audit: train, test, validation, synthetic, or synthetic_test (on which tasks are tested).';
 COMMENT ON COLUMN image_sets.n IS 'Images in the set (count).';
 COMMENT ON COLUMN image_sets.channels IS 'Channels of an image (1 grey, 3 colour).';
 COMMENT ON COLUMN image_sets.size_px IS 'Size of an image in pixels, one number per spatial axis, array order.';
@@ -468,20 +468,40 @@ COMMENT ON COLUMN responses.detected IS 'Share of the replicates beyond the null
 COMMENT ON COLUMN responses.unit IS 'Unit of the quantity; 1 for a number without one.';
 COMMENT ON COLUMN responses.better IS 'Which direction is better: lower or higher.';
 
+CREATE TABLE training (
+    audit_id VARCHAR NOT NULL,
+    cell VARCHAR NOT NULL,
+    component VARCHAR NOT NULL,
+    series VARCHAR NOT NULL,
+    step BIGINT NOT NULL,
+    value DOUBLE NOT NULL CHECK (isfinite(value))
+);
+COMMENT ON TABLE training IS 'Curves of the training of a generator that the audit trained; what it learned from is in image_sets (train), the hardware in audits.';
+COMMENT ON COLUMN training.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
+COMMENT ON COLUMN training.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
+COMMENT ON COLUMN training.component IS 'Name of the generator.';
+COMMENT ON COLUMN training.series IS 'What the curve shows: loss, validation_loss, seconds (of training up to this step, over every attempt), or another name that the generator gave.';
+COMMENT ON COLUMN training.step IS 'Optimisation steps done.';
+COMMENT ON COLUMN training.value IS 'Value of the series, dimensionless for a loss, seconds for seconds.';
+
 CREATE TABLE trust (
     audit_id VARCHAR NOT NULL,
     cell VARCHAR NOT NULL,
+    component VARCHAR NOT NULL,
     factor VARCHAR NOT NULL,
     variant VARCHAR NOT NULL,
     region VARCHAR NOT NULL,
     tested_on VARCHAR NOT NULL,
     real_share DOUBLE NOT NULL CHECK (isfinite(real_share)),
     synthetic_share DOUBLE NOT NULL CHECK (isfinite(synthetic_share)),
+    seed BIGINT NOT NULL,
     value DOUBLE CHECK (isfinite(value)),
     ci_low DOUBLE CHECK (isfinite(ci_low)),
     ci_high DOUBLE CHECK (isfinite(ci_high)),
     ci_method VARCHAR NOT NULL,
     level DOUBLE CHECK (isfinite(level)),
+    n BIGINT,
+    repeats BIGINT,
     status VARCHAR NOT NULL,
     reason VARCHAR NOT NULL,
     CHECK ((status = 'ok') = (value IS NOT NULL)),
@@ -490,17 +510,21 @@ CREATE TABLE trust (
 COMMENT ON TABLE trust IS 'A trust factor of Raja Babu et al. over the per-case results of the mixes.';
 COMMENT ON COLUMN trust.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
 COMMENT ON COLUMN trust.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
+COMMENT ON COLUMN trust.component IS 'Name of the task whose Dice the factor is computed from.';
 COMMENT ON COLUMN trust.factor IS 'Factor: T1 to T5.';
 COMMENT ON COLUMN trust.variant IS 'Which of the published or corrected definitions of the factor.';
 COMMENT ON COLUMN trust.region IS 'Region of the mask; empty for the image as a whole.';
 COMMENT ON COLUMN trust.tested_on IS 'Images on which the task was tested: real or synthetic.';
 COMMENT ON COLUMN trust.real_share IS 'Real images of the training mix as a fraction of the real training count (1 = all of them).';
 COMMENT ON COLUMN trust.synthetic_share IS 'Synthetic images of the training mix as a fraction of the real training count (0.5 = half as many again).';
+COMMENT ON COLUMN trust.seed IS 'Seed of the audit, which decides those of the trainings.';
 COMMENT ON COLUMN trust.value IS 'The factor, dimensionless; NULL unless status is ok.';
 COMMENT ON COLUMN trust.ci_low IS 'Lower end of the interval of value, in its unit, at level; NULL where no interval is defined (ci_method says why) or value is missing.';
 COMMENT ON COLUMN trust.ci_high IS 'Upper end of the interval of value, in its unit, at level; NULL where ci_low is.';
 COMMENT ON COLUMN trust.ci_method IS 'How the interval was made; empty where there is none.';
 COMMENT ON COLUMN trust.level IS 'Confidence level of ci_low..ci_high as a fraction (0.95); NULL where there is no interval.';
+COMMENT ON COLUMN trust.n IS 'Test cases that entered the factor; NULL where value is missing.';
+COMMENT ON COLUMN trust.repeats IS 'Trainings of the task, each with a seed of its own, over which the factor is the mean; NULL where value is missing.';
 COMMENT ON COLUMN trust.status IS 'ok: value is there; any other word says why not.';
 COMMENT ON COLUMN trust.reason IS 'Why there is no value, in words; empty where status is ok.';
 
@@ -823,13 +847,14 @@ COMMENT ON COLUMN agreement.reason IS 'Why there is no value, in words; empty wh
 COMMENT ON COLUMN agreement.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
 
 CREATE VIEW trust_profile AS
-SELECT t.audit_id, t.factor, t.variant, t.region, t.tested_on, t.real_share, t.synthetic_share, t.value, t.ci_low, t.ci_high,
-       t.ci_method, t.level, t.status, t.reason, t.cell
+SELECT t.audit_id, t.component, t.factor, t.variant, t.region, t.tested_on, t.real_share, t.synthetic_share, t.value, t.ci_low, t.ci_high,
+       t.ci_method, t.level, t.n, t.repeats, t.status, t.reason, t.cell
 FROM trust AS t
 SEMI JOIN current_cells AS c ON c.audit_id = t.audit_id AND c.key = t.cell
 ORDER BY t.audit_id, t.rowid;
 COMMENT ON VIEW trust_profile IS 'The trust factors T1 to T5 of Raja Babu et al. for every mix. Example: SELECT factor, variant, real_share, synthetic_share, value FROM trust_profile';
 COMMENT ON COLUMN trust_profile.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
+COMMENT ON COLUMN trust_profile.component IS 'Name of the task whose Dice the factor is computed from.';
 COMMENT ON COLUMN trust_profile.factor IS 'Factor: T1 to T5.';
 COMMENT ON COLUMN trust_profile.variant IS 'Which of the published or corrected definitions of the factor.';
 COMMENT ON COLUMN trust_profile.region IS 'Region of the mask; empty for the image as a whole.';
@@ -841,6 +866,8 @@ COMMENT ON COLUMN trust_profile.ci_low IS 'Lower end of the interval of value, i
 COMMENT ON COLUMN trust_profile.ci_high IS 'Upper end of the interval of value, in its unit, at level; NULL where ci_low is.';
 COMMENT ON COLUMN trust_profile.ci_method IS 'How the interval was made; empty where there is none.';
 COMMENT ON COLUMN trust_profile.level IS 'Confidence level of ci_low..ci_high as a fraction (0.95); NULL where there is no interval.';
+COMMENT ON COLUMN trust_profile.n IS 'Test cases that entered the factor; NULL where value is missing.';
+COMMENT ON COLUMN trust_profile.repeats IS 'Trainings of the task, each with a seed of its own, over which the factor is the mean; NULL where value is missing.';
 COMMENT ON COLUMN trust_profile.status IS 'ok: value is there; any other word says why not.';
 COMMENT ON COLUMN trust_profile.reason IS 'Why there is no value, in words; empty where status is ok.';
 COMMENT ON COLUMN trust_profile.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';

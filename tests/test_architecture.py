@@ -29,12 +29,12 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "host spec statistics.* fetch",
         "cells specfile phantoms verdicts pictures wording beside table columns progress asking resampling quickinputs",
         "scoring",
-        "checks testing imagefiles figures",
+        "checks conformance imagefiles figures testing",
         "seriesfiles savedsets store trials",
         "catalogue",
         "preparation",
         "datasets",
-        "bench inspection evidence content dictionary manual batteries",
+        "bench inspection evidence content dictionary manual batteries sweeps",
         "chapters measurements signatures curves literature",
         "contrasts",
         "stages.*",
@@ -57,7 +57,7 @@ ONLY = {
     "figures": "wording",
     "verdicts": "quantities records spec",
     "dossier": "batteries chapters content curves errors figures literature measurements png quantities records report_templates spec "
-    "store wording",
+    "store sweeps wording",
 }
 
 # Whoever needs one of these asks its owner. `plugins` owns what only plugins may use.

@@ -266,7 +266,8 @@ def test_adequacy_lists_criteria_under_their_verdict(store: Store) -> None:
 def test_agreement_and_trust_show_their_rows(store: Store) -> None:
     """The two views are the current rows of their tables."""
     agreed = ReliabilityRow(cell="r", scale="s", subset="experts", statistic="fleiss_kappa", value=0.5, n_items=9, n_raters=3)
-    trust = TrustRow(cell="r", factor="T1", variant="v", region="", tested_on="real", real_share=1, synthetic_share=0, value=0.9)
+    shares = {"real_share": 1, "synthetic_share": 0, "seed": 3}
+    trust = TrustRow(cell="r", component="t", factor="T1", variant="v", region="", tested_on="real", value=0.9, **shares)
     store.append(AUDIT, [planned("r", stage="rate"), agreed, trust])
     assert store.query("SELECT statistic, value, n_raters FROM agreement").rows == [("fleiss_kappa", 0.5, 3)]
     assert store.query("SELECT factor, value FROM trust_profile").rows == [("T1", 0.9)]

@@ -79,10 +79,21 @@ class Grey(Generator):
     version = "1"
     needs = frozenset({"labels"})
 
+    def conditions(self) -> frozenset[str]:
+        """Work from labels."""
+        return frozenset({"labels"})
+
+    def fit(self, train: ImageSet, context: Context) -> None:
+        """Remember how large an image is."""
+        np.save(context.workdir / "shape.npy", np.array(train.images.shape[1:]))
+        context.record("loss", 1, 0.5)
+
     def sample(self, request: Request, context: Context) -> ImageSet:
         """Return grey images with the labels asked for."""
-        images, ids = np.full((request.n, 1, 8, 8), 0.5, np.float32), tuple(map(str, range(request.n)))
-        return ImageSet(images, ids, (1.0, 1.0), labels=request.labels, origin="synthetic")
+        assert context.fitted is not None
+        shape = np.load(context.fitted / "shape.npy")
+        images, ids = np.full((request.n, *shape), 0.5, np.float32), tuple(map(str, range(request.n)))
+        return ImageSet(images, ids, request.spacing_mm, labels=request.labels, origin="synthetic")
 
 
 class Guess(Task):
@@ -360,6 +371,13 @@ def changed(base: type[Component], verb: str, value: Callable[..., Any]) -> type
         (changed(Grey, "sample", lambda s: s.take([0])), "returns 1 images where 12 were asked for"),
         (changed(Grey, "sample", lambda s: replace(s, origin="real")), "origin="),
         (changed(Grey, "sample", lambda s: s.images), "must return an ImageSet or a folder, got ndarray"),
+        (changed(Grey, "sample", lambda s: replace(s, images=s.images[:, :, :8])), r"trained on images of \(1, 32, 32\) and makes some of"),
+        (changed(Grey, "sample", lambda s: replace(s, labels=1 - s.labels)), "works from labels and returns others"),
+        (
+            changed(Grey, "sample", lambda s: replace(s, images=np.random.default_rng().random(s.images.shape, np.float32))),
+            "other images for the same request, seed and fitted folder",
+        ),
+        (changed(Grey, "conditions", lambda c: c | {"mood"}), r"asks for \['mood'\]; a request holds"),
         (changed(Guess, "score", lambda r: {"right": 1.0}), r"returns \['right'\]"),
         (changed(Guess, "score", lambda r: [1.0]), "must return a mapping of quantity to values, got list"),
         (changed(Guess, "score", lambda r: {**r, "share": np.ones(5)}), r"share has shape \(5,\), expected \(48, 2\)"),

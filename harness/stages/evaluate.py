@@ -1,6 +1,7 @@
-"""Trains downstream tasks on mixes of real and synthetic images and tests them on real images that neither has seen.
+"""Trains downstream tasks on mixes of real and synthetic images and tests them on images that they have not seen.
 
-For every mix and repeat the task starts from the same seed; differences to the mix (1, 0) are paired by test case and repeat.
+Tests are on real images, and on further synthetic ones where the audit asks for some. For every mix and repeat the task starts from
+the same seed; differences to the mix (1, 0) are paired by test case and repeat.
 """
 
 from __future__ import annotations
@@ -28,110 +29,170 @@ from ..statistics.intervals import Interval, mean_interval
 BASELINE = (1.0, 0.0)
 LEAST_UNITS = 10
 GAIN = "_gain"
+SCORED = "scored.npz"
+# The quantity that trust factors are made of.
+TRUSTED = "dice"
+Mix = tuple[float, float]
+# What every repeat of a mix gave, (cases, columns, repeats) or (1, 1, repeats) by quantity, or why there is nothing.
+Found = dict[str, np.ndarray] | tuple[CellStatus, str]
 
 
-def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, sample: str, synthetic: str) -> list[str]:
-    """Add one cell per task, mix and repeat, and one per task that summarises them."""
+def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, synthetic: tuple[str, str], test: tuple[str, str] | None) -> None:
+    """Add one cell per task, mix and repeat, and those that summarise them.
+
+    synthetic, test: key of the cell that made the images and their digest; test is None where none are asked for.
+    """
     if spec.tasks is None:
-        return []
-    keys = []
+        return
     for t, task in enumerate(parts.tasks):
-        runs = []
+        runs, retests = [], []
         for mix in spec.tasks.mixes:
             for repeat in range(spec.tasks.repeats):
                 arguments: dict[str, Any] = {"task": t, "data": data, "mix": list(mix), "repeat": repeat,
                                              "share": spec.data.validation_share}  # fmt: skip
-                arguments |= {"sample": sample, "sha256": synthetic} if mix[1] else {}
+                arguments |= {"sample": synthetic[0], "sha256": synthetic[1]} if mix[1] else {}
                 title = f"{task.name} on ({mix[0]:g}, {mix[1]:g}), repeat {repeat}"
-                needs = [data, *([sample] if mix[1] else [])]
+                needs = [data, *([synthetic[0]] if mix[1] else [])]
                 runs.append(draft.add("evaluate", task.name, title, "evaluate.run", arguments, task.identity, needs, 15))
-        arguments = {
-            "task": t,
-            "runs": runs,
-            "mixes": [list(m) for m in spec.tasks.mixes],
-            "repeats": spec.tasks.repeats,
-            "data": data,
-        }
-        title = f"{task.name}: mixes compared"
+                if test:
+                    arguments = {"task": t, "mix": list(mix), "repeat": repeat, "run": runs[-1], "test": test[0], "sha256": test[1]}
+                    title += ", on synthetic images"
+                    needs = [runs[-1], test[0]]
+                    retests.append(draft.add("evaluate", task.name, title, "evaluate.retest", arguments, task.identity, needs, 2))
+        mixes = [list(m) for m in spec.tasks.mixes]
+        arguments = {"task": t, "runs": runs, "mixes": mixes, "repeats": spec.tasks.repeats, "data": data}
+        arguments |= {"retests": retests, "test": test[0], "sha256": test[1]} if test else {}
         # The summary says itself which runs are missing, so it does not need them to have succeeded.
-        keys.append(draft.add("evaluate", task.name, title, "evaluate.summarise", arguments, task.identity, runs, 1))
-    return keys
+        needs = [*runs, *retests]
+        draft.add("evaluate", task.name, f"{task.name}: mixes compared", "evaluate.summarise", arguments, task.identity, needs, 1)
+        if test and any(quantity.name == TRUSTED for quantity in task.offer.promises):
+            draft.add("evaluate", task.name, f"{task.name}: trust factors", "trust.factors", arguments, task.identity, needs, 1)
 
 
 def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     """Train on one mix with one seed and score every real test case."""
     arguments = cell.arguments
     part = bench.parts.tasks[arguments["task"]]
-    task, (real_share, synthetic_share), repeat = part.component, arguments["mix"], arguments["repeat"]
-    assert isinstance(task, Task)
+    (real_share, synthetic_share), repeat = arguments["mix"], arguments["repeat"]
     train, validation = with_validation(bench, bench.images(arguments["data"], "train"), arguments)
-    test = bench.images(arguments["data"], "test")
     rng = np.random.default_rng(derive(bench.seed, "mix", repeat))
     chosen = [_real(train, real_share, rng)]
     if synthetic_share:
         chosen.append(_synthetic(bench.images(arguments["sample"], "synthetic"), round(synthetic_share * len(train)), rng))
     mixed = join([images for images in chosen if len(images)])
-    fitted, workdir = folder / "fitted", folder / "work"
+    fitted = folder / "fitted"
     fitted.mkdir()
-    workdir.mkdir()
     # No word of the mix enters the seed: initialisation and order of batches start the same for every mix of a repeat.
-    context = bench.context(fitted, "task", part.name, part.offer.version, repeat)
-    trials.fit(part, mixed, validation, context)
-    scored = trials.score(part, test, replace(context, workdir=workdir, fitted=fitted))
+    trials.fit(part, mixed, validation, bench.context(fitted, "task", part.name, part.offer.version, repeat))
+    yield from _scored(bench, cell, folder, fitted, bench.images(arguments["data"], "test"), "real")
+
+
+def retest(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Score every synthetic test case with what a run has learned."""
+    arguments = cell.arguments
+    fitted = bench.cache.folder(arguments["run"]) / "fitted"
+    yield from _scored(bench, cell, folder, fitted, bench.images(arguments["test"], "synthetic"), "synthetic")
+
+
+def _scored(bench: Bench, cell: Cell, folder: Path, fitted: Path, test: ImageSet, tested_on: str) -> Iterator[Record]:
+    """Keep what a fitted task says of a test set, and yield it case by case."""
+    arguments = cell.arguments
+    part = bench.parts.tasks[arguments["task"]]
+    assert isinstance(part.component, Task)
+    workdir = folder / "work"
+    workdir.mkdir()
+    context = replace(bench.context(workdir, "task", part.name, part.offer.version, arguments["repeat"]), fitted=fitted)
+    scored = trials.score(part, test, context)
+    trials.keep(folder / SCORED, {name: values.filled(np.nan) for name, values in scored.items()})
+    row = {"cell": cell.key, "component": part.name, "tested_on": tested_on, "real_share": arguments["mix"][0],
+           "synthetic_share": arguments["mix"][1], "repeat": arguments["repeat"]}  # fmt: skip
+    yield from _cases(row, part.component.columns(test), test, scored)
+
+
+def _cases(row: Mapping[str, Any], columns: Sequence[str], test: ImageSet, scored: Mapping[str, np.ma.MaskedArray]) -> Iterator[Record]:
     patients = test.patients or (None,) * len(test)
-    arrays: dict[str, np.ndarray] = {}
     for quantity, values in scored.items():
-        arrays[quantity] = values.filled(np.nan)
         if values.ndim == 0:
             continue
-        for case, row in enumerate(np.ma.atleast_2d(values.T).T):
-            for region, value in zip(task.columns(test), row, strict=True):
+        for case, found in enumerate(np.ma.atleast_2d(values.T).T):
+            for region, value in zip(columns, found, strict=True):
                 if value is not np.ma.masked:
-                    yield CaseScoreRow(
-                        cell=cell.key, component=part.name, quantity=quantity, tested_on="real", region=region,
-                        real_share=real_share, synthetic_share=synthetic_share, repeat=repeat, case_id=test.ids[case],
-                        patient=patients[case], value=float(value),
-                    )  # fmt: skip
-    trials.keep(folder / "values.npz", arrays)
+                    yield CaseScoreRow(**row, quantity=quantity, region=region, case_id=test.ids[case], patient=patients[case],
+                                       value=float(value))  # fmt: skip
+
+
+def gathered(bench: Bench, arguments: Mapping[str, Any], tested_on: str) -> dict[Mix, Found]:
+    """Return what the repeats of each mix gave on real or on synthetic test images, in the order of the plan."""
+    repeats, keys = arguments["repeats"], list(arguments["runs" if tested_on == "real" else "retests"])
+    mixes = [tuple(mix) for mix in arguments["mixes"]]
+    return {mix: _repeats(bench, keys[index * repeats : (index + 1) * repeats]) for index, mix in enumerate(mixes)}
+
+
+def tests(bench: Bench, arguments: Mapping[str, Any]) -> dict[str, ImageSet]:
+    """Return the images that a task was tested on: real, and synthetic where there are some for it."""
+    found = {"real": bench.images(arguments["data"], "test")}
+    made = bench.cache.load(arguments["test"]) if "test" in arguments else None
+    return found | ({"synthetic": bench.images(arguments["test"], "synthetic")} if made and made.status == "ok" else {})
+
+
+def _repeats(bench: Bench, keys: Sequence[str]) -> Found:
+    loaded = []
+    for key in keys:
+        result = bench.cache.load(key)
+        if result is None or result.status != "ok":
+            status = result.status if result else "failed"
+            return status, result.reason if result else "a training run failed; its cell says why"
+        loaded.append(trials.kept(bench.cache.folder(key) / SCORED))
+    return {name: np.stack([_by_column(one[name]) for one in loaded], axis=2) for name in loaded[0]}
+
+
+def _by_column(values: np.ndarray) -> np.ndarray:
+    """Return (cases, columns) of what a task gave: one number a run, one a case, or one a case and column."""
+    return np.atleast_2d(values.T).T
 
 
 def summarise(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     """Give every mix its value and its paired gain over (1, 0), with intervals over cases and repeats."""
-    arguments = cell.arguments
-    part = bench.parts.tasks[arguments["task"]]
+    part = bench.parts.tasks[cell.arguments["task"]]
     task = part.component
     assert isinstance(task, Task)
-    test = bench.images(arguments["data"], "test")
-    repeats, runs = arguments["repeats"], list(arguments["runs"])
-    found: dict[tuple[float, float], list[dict[str, np.ndarray]]] = {}
-    why: dict[tuple[float, float], tuple[CellStatus, str]] = {}
-    for index, mix in enumerate(arguments["mixes"]):
-        loaded = []
-        for key in runs[index * repeats : (index + 1) * repeats]:
-            result = bench.cache.load(key)
-            if result is None or result.status != "ok":
-                status = result.status if result else "failed"
-                why[tuple(mix)] = (status, result.reason if result else "a training run failed; its cell says why")
-                break
-            loaded.append(trials.kept(bench.cache.folder(key) / "values.npz"))
-        found[tuple(mix)] = loaded if tuple(mix) not in why else []
-    for quantity in task.quantities:
-        for index, region in enumerate(task.columns(test)):
-            stacked = {mix: _stack(loaded, quantity.name, index) for mix, loaded in found.items()}
-            for mix, values in stacked.items():
-                base = {"cell": cell.key, "stage": "evaluate", "component": part.name, "real_share": mix[0], "synthetic_share": mix[1],
-                        "tested_on": "real", "region": region, "unit": quantity.unit, "seed": bench.seed,
-                        "n_patients": test.n_patients}  # fmt: skip
-                yield _score(base, quantity.name, quantity, values, why.get(mix), test)
-                if mix == BASELINE or BASELINE not in stacked:
-                    continue
-                other = stacked[BASELINE]
-                reason = why.get(mix) or why.get(BASELINE)
-                gain = None if values is None or other is None else values - other
-                # A gain is always "higher is better": the sign is turned where lower values are.
-                gain = -gain if gain is not None and quantity.better == "lower" else gain
-                better = Quantity(name=quantity.name + GAIN, unit=quantity.unit, better="higher")
-                yield _score(base, better.name, better, gain, reason, test)
+    known = tests(bench, cell.arguments)
+    for tested_on in ("real", *(["synthetic"] if "test" in cell.arguments else [])):
+        # Without synthetic test images there is a row for each mix all the same, which says why.
+        test, found = known.get(tested_on, known["real"]), gathered(bench, cell.arguments, tested_on)
+        columns = task.columns(test)
+        for quantity in task.quantities:
+            for index, region in enumerate(columns):
+                base = {"cell": cell.key, "stage": "evaluate", "component": part.name, "tested_on": tested_on, "region": region,
+                        "unit": quantity.unit, "seed": bench.seed, "n_patients": test.n_patients}  # fmt: skip
+                taken = {mix: _column(one, quantity.name, index, len(columns)) for mix, one in found.items()}
+                yield from _compared(base, quantity, taken, test)
+
+
+def _column(found: Found, name: str, index: int, columns: int) -> np.ndarray | tuple[CellStatus, str] | None:
+    """Return (cases, repeats), or (1, repeats) of one number a run, which belongs to the first column alone."""
+    if isinstance(found, tuple):
+        return found
+    values = found[name]
+    if values.shape[1] == columns:
+        return values[:, index]
+    return values[:, 0] if index == 0 else None
+
+
+def _compared(base: Mapping[str, Any], quantity: Quantity, taken: Mapping[Mix, Any], test: ImageSet) -> Iterator[ScoreRow]:
+    """Yield the value of each mix and its gain."""
+    # A gain is always "higher is better": the sign is turned where lower values are.
+    sign, better = -1.0 if quantity.better == "lower" else 1.0, Quantity(name=quantity.name + GAIN, unit=quantity.unit, better="higher")
+    for mix, values in taken.items():
+        if values is None:
+            continue
+        row = {**base, "real_share": mix[0], "synthetic_share": mix[1]}
+        yield _score(row, quantity.name, quantity, values, test)
+        if mix == BASELINE or taken.get(BASELINE) is None:
+            continue
+        other = taken[BASELINE]
+        missing = next((one for one in (values, other) if isinstance(one, tuple)), None)
+        yield _score(row, better.name, better, missing or sign * (values - other), test)
 
 
 def with_validation(bench: Bench, real: ImageSet, arguments: Mapping[str, Any], *words: Any) -> tuple[ImageSet, ImageSet]:
@@ -172,29 +233,15 @@ def _synthetic(synthetic: ImageSet, n: int, rng: np.random.Generator) -> ImageSe
     return synthetic.take(np.sort(rng.choice(len(synthetic), n, replace=False)))
 
 
-def _stack(loaded: Sequence[dict[str, np.ndarray]], name: str, region: int) -> np.ndarray | None:
-    """Return (cases, repeats), or (1, repeats) where the task gives one number a run."""
-    if not loaded:
-        return None
-    columns = [np.atleast_1d(run[name]) for run in loaded]
-    return np.stack([column[:, region] if column.ndim == 2 else column for column in columns], axis=1)
-
-
-def _score(base: dict[str, Any], name: str, quantity: Quantity, values: np.ndarray | None, why: tuple[CellStatus, str] | None,
+def _score(base: Mapping[str, Any], name: str, quantity: Quantity, values: np.ndarray | tuple[CellStatus, str],
            test: ImageSet) -> ScoreRow:  # fmt: skip
-    if values is None:
-        status, reason = why or ("failed", "no run")
-        return ScoreRow(**base, quantity=name, value=None, better=quantity.better, status=status, reason=reason)
+    """Return the row of a mean over cases and repeats, with its interval or the reason why it has none."""
+    if isinstance(values, tuple):
+        return ScoreRow(**base, quantity=name, value=None, better=quantity.better, status=values[0], reason=values[1])
     present = np.isfinite(values).all(axis=1)
     if not present.any():
-        return ScoreRow(
-            **base,
-            quantity=name,
-            value=None,
-            better=quantity.better,
-            status="not_computable",
-            reason="no test case has a value",
-        )
+        reason = "no test case has a value"
+        return ScoreRow(**base, quantity=name, value=None, better=quantity.better, status="not_computable", reason=reason)
     kept, units = values[present], test.units[present] if len(values) == len(test) else None
     value = float(kept.mean())
     interval: Interval | None = None
@@ -205,7 +252,7 @@ def _score(base: dict[str, Any], name: str, quantity: Quantity, values: np.ndarr
         if groups >= LEAST_UNITS:
             low, high = (None, None) if name.endswith(GAIN) else (quantity.low, quantity.high)
             interval = mean_interval(kept, units, low, high)
-            base = base | {"n_patients": groups if test.patients is not None else None}
+            base = {**base, "n_patients": groups if test.patients is not None else None}
     row: dict[str, Any] = {"value": value, "judged_value": value, "n": len(kept), "judged_n": len(kept), "ci_method": method}
     if interval is not None:
         row |= {"ci_low": interval.low, "ci_high": interval.high, "bound_low": interval.bound_low, "bound_high": interval.bound_high,

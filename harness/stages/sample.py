@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -20,14 +20,15 @@ from ..errors import InputError, NotComputable
 from ..images import ImageSet, Request
 from ..pictures import gallery
 from ..quantities import Record
-from ..records import CellStatus, FindingRow, ImageSetRow
-from ..spec import Attribute, DataSpec, Layout, digest
+from ..records import CellStatus, FindingRow, ImageSetRow, TrainingRow
+from ..spec import Attribute, AuditSpec, DataSpec, Layout, digest
 
 REAL = ("train", "validation", "test")
 SHOWN = 24
 NAMES = "names.json"
 FINGERPRINTS = "fingerprints.json"
 Severity = Literal["note", "warning", "adverse", "breach"]
+Purpose = Literal["train", "test"]
 OVERLAPS = {"patients": "patient_overlap", "pixels": "pixel_overlap"}
 
 
@@ -50,11 +51,35 @@ def data_cell(draft: Draft, data: DataSpec, files: Mapping[str, str], salt: byte
     return draft.add("sample", "data", "read the real images", "sample.read", arguments, None, seconds=5)
 
 
-def sample_cell(draft: Draft, generator: Part, data: str, n: int) -> str:
-    """Add the cell that asks the generator for `n` images."""
-    arguments = {"data": data, "n": n}
-    return draft.add("sample", generator.name, f"{n} images from {generator.name}", "sample.generate", arguments,
-                     generator.identity, [data], seconds=30)  # fmt: skip
+@dataclass(frozen=True)
+class Made:
+    """The cells that train the generator and make its images; test: images on which tasks are tested, None where none are asked for."""
+
+    train: str
+    test: str | None
+    fitted: str | None
+
+    def all(self) -> tuple[str, ...]:
+        """Return the keys of every cell."""
+        return tuple(key for key in (self.fitted, self.train, self.test) if key is not None)
+
+
+def cells(draft: Draft, spec: AuditSpec, generator: Part, data: str) -> Made:
+    """Add the cell that trains the generator, where it is one that is trained, and those that ask it for images."""
+    assert isinstance(generator.component, Generator)
+    fitted = None
+    if type(generator.component).fit is not Generator.fit:
+        title = f"train {generator.name}"
+        fitted = draft.add("sample", generator.name, title, "sample.fit", {"data": data}, generator.identity, [data], 120)
+
+    def ask(n: int, purpose: Purpose) -> str:
+        arguments = {"data": data, "n": n, "purpose": purpose, "fitted": fitted}
+        title = f"{n} images from {generator.name}" + (", to test tasks on" if purpose == "test" else "")
+        needs = [data, *([fitted] if fitted else [])]
+        return draft.add("sample", generator.name, title, "sample.generate", arguments, generator.identity, needs, 30)
+
+    wanted = spec.tasks.synthetic_test if spec.tasks else 0
+    return Made(ask(spec.samples, "train"), ask(wanted, "test") if wanted else None, fitted)
 
 
 def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
@@ -100,20 +125,35 @@ def _set_aside(loaded: datasets.Loaded, share: float, seed: int) -> dict[str, da
     return sides
 
 
+def fit(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Let the generator learn from the training images; a training that was killed goes on where it was."""
+    part, generator = _generator(bench)
+    workdir = folder / "fitted"
+    workdir.mkdir()
+    context = bench.context(workdir, "fit", part.name, part.offer.version, unfinished=cell.key)
+    generator.fit(bench.images(cell.arguments["data"], "train"), context)
+    for series, step, value in context.curve:
+        yield TrainingRow(cell=cell.key, component=part.name, series=series, step=step, value=value)
+
+
+def _generator(bench: Bench) -> tuple[Part, Generator]:
+    part = bench.parts.generator
+    assert part is not None
+    assert isinstance(part.component, Generator)
+    return part, part.component
+
+
 def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     """Ask the generator for images and bring them through the preprocessing of the real ones."""
-    spec, part = bench.file.spec, bench.parts.generator
-    assert part is not None
-    generator = part.component
-    assert isinstance(generator, Generator)
-    train = bench.images(cell.arguments["data"], "train")
-    n = cell.arguments["n"]
+    spec, (part, generator) = bench.file.spec, _generator(bench)
+    train, purpose = bench.images(cell.arguments["data"], "train"), cell.arguments["purpose"]
     workdir = folder / "work"
     workdir.mkdir()
-    context = bench.context(workdir, "sample", part.name, part.offer.version, 0)
-    if type(generator).fit is not Generator.fit:
-        generator.fit(train, context)
-    answer = generator.sample(Request(n, labels=_labels(train, n, derive(bench.seed, "labels"))), context)
+    words = ("sample", part.name, part.offer.version, 0, *(["test"] if purpose == "test" else []))
+    context = bench.context(workdir, *words, fitted=cell.arguments["fitted"])
+    request = _request(bench, generator, bench.images(cell.arguments["data"], purpose), cell.arguments["n"], purpose)
+    n = request.n
+    answer = generator.sample(request, context)
     preprocessing = datasets.Preprocessing.from_json(
         (bench.cache.folder(cell.arguments["data"]) / "preprocessing.json").read_text(encoding="utf-8")
     )
@@ -140,10 +180,43 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     elif len(synthetic) < n:
         text = f"{n} synthetic images were asked for and {len(synthetic)} came back."
         yield FindingRow(cell=cell.key, severity="warning", kind="too_few_images", text=text)
+    synthetic = _paired(synthetic, request)
     yield from _identical(bench, cell, synthetic, prints)
     datasets.save(synthetic, folder / "synthetic")
+    if purpose == "test":
+        yield _row(cell, "synthetic_test", synthetic, preprocessing)
+        return
     yield _row(cell, "synthetic", synthetic, preprocessing)
     yield from gallery(cell.key, "synthetic", synthetic, preprocessing.label_names, SHOWN, derive(bench.seed, "gallery", "synthetic"))
+
+
+def _request(bench: Bench, generator: Generator, real: ImageSet, n: int, purpose: Purpose) -> Request:
+    """Return what is asked of the generator: labels in the proportions of the real images, or those of the images whose masks it gets.
+
+    A generator that works from masks or concepts gets those of each real image at most once, in random order; no more test images
+    are asked for than there are real ones.
+    """
+    words = ("test",) if purpose == "test" else ()
+    wanted = generator.conditions() - {"labels"}
+    if not wanted:
+        return Request(n, labels=_labels(real, n, derive(bench.seed, "labels", *words)), spacing_mm=real.spacing_mm, purpose=purpose)
+    lacking = sorted(wanted - real.offers())
+    if lacking:
+        raise NotComputable(f"the generator works from {' and '.join(lacking)}, and the {purpose} images have none")
+    n = min(n, len(real)) if purpose == "test" else n
+    if n > len(real):
+        given_by = " and ".join(sorted(wanted))
+        raise NotComputable(f"the generator works from {given_by} of {len(real)} {purpose} images, and {n} were asked for")
+    sources = real.take(np.random.default_rng(derive(bench.seed, "sources", *words)).permutation(len(real))[:n])
+    given = {name: getattr(sources, name) for name in wanted}
+    return Request(n, labels=sources.labels, sources=sources, spacing_mm=real.spacing_mm, purpose=purpose, **given)
+
+
+def _paired(synthetic: ImageSet, request: Request) -> ImageSet:
+    """Return the images with the ids of those that they were made from, where each was made from one."""
+    if request.sources is None or synthetic.sources is not None or len(synthetic) != request.n:
+        return synthetic
+    return replace(synthetic, sources=request.sources.ids, checked=False)
 
 
 def synthetic_layout(data: DataSpec, folder: Path) -> Layout:

@@ -119,7 +119,8 @@ class Parrot(Generator):
 
     def sample(self, request: Request, context: Context) -> ImageSet:
         """Return them."""
-        images = np.load(context.workdir / "heard.npy", allow_pickle=False)[: request.n]
+        assert context.fitted is not None
+        images = np.load(context.fitted / "heard.npy", allow_pickle=False)[: request.n]
         return ImageSet(images, tuple(f"s{k}" for k in range(len(images))), (1.0, 1.0), origin="synthetic")
 
 
