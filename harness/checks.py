@@ -285,8 +285,6 @@ def _unfit(criterion: Criterion, promise: Quantity, is_task: bool) -> Iterator[t
             f"no bound on {criterion.quantity} says how much is copied",
             "AuthPct depends on dimension and n; use memorisation.copied_share",
         )
-    if is_task and criterion.strata:
-        yield "strata of a task are not computed", "leave strata out, or judge a metric by stratum"
 
 
 def _references(criterion: Criterion, siblings: Sequence[str], parts: Parts, is_task: bool, owner: str) -> Iterator[tuple[str, str]]:

@@ -96,11 +96,11 @@ def judged(criterion: Criterion, evidence: Evidence) -> tuple[Judged, ...]:
     if criterion.quantity not in evidence.quantities:
         return (Judged(missing=f"no component of this audit offers {criterion.quantity}"),)
     rows = _scores(criterion, evidence)
+    regions = sorted({r.region for r in rows})
+    if "" in regions:
+        rows = [r for r in rows if not r.region]
     if criterion.strata_role == "descriptive" or not criterion.strata:
-        regions = sorted({r.region for r in rows})
-        if "" in regions:
-            rows = [r for r in rows if not r.region]
-        elif len(regions) > 1:
+        if len(regions) > 1 and "" not in regions:
             return tuple(replace(_score(criterion, "", [r for r in rows if r.region == name]), where=name) for name in regions)
         return (_score(criterion, "", rows),)
     strata = {

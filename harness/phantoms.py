@@ -1,6 +1,7 @@
 """Seeded ultrasound-like breast phantoms with lesion masks, labels and patients: toy data for examples and tests.
 
-`python -m harness.phantoms FOLDER` writes the training and test images of the quickstart audit as PNG files.
+`python -m harness.phantoms FOLDER` writes the training and test images of the quickstart audit as PNG files; `--n` and `--size` those of
+the other examples.
 
 The image model is the usual textbook one: fully developed speckle is the magnitude of complex Gaussian noise smoothed by the
 point spread function, so its amplitude is Rayleigh distributed (Wagner et al., IEEE Trans. Sonics Ultrason. 30, 1983); tissue
@@ -11,7 +12,9 @@ two classes overlap, so that a classifier has something to learn and something t
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,23 +171,34 @@ def write_phantoms(folder: Path, images: ImageSet) -> list[Path]:
     return written
 
 
-def quickstart(arm: str) -> ImageSet:
-    """Return the real images of the quickstart audit: 300 of 150 patients for `train`, 300 of 300 others for `test`."""
-    if arm == "train":
-        return phantoms(300, seed=20260101, patients=150)
-    if arm == "test":
-        return phantoms(300, seed=20260102, patients=300, first_patient=151)
-    raise ValueError(f"arm must be train or test, got {arm!r}")
+def arm(name: str, n: int = 300, size: int = 48) -> ImageSet:
+    """Return the real images of an example audit: n for `train`, two of each patient, or n for `test`, one of each of other patients.
+
+    The first patients are the same whatever n is.
+    """
+    if name == "train":
+        return phantoms(n, seed=20260101, size=size, patients=max(1, n // 2))
+    if name == "test":
+        return phantoms(n, seed=20260102, size=size, patients=n, first_patient=max(150, n // 2) + 1)
+    raise ValueError(f"arm must be train or test, got {name!r}")
 
 
-def main(arguments: list[str]) -> int:
-    """Write both arms of the quickstart data below the folder named on the command line."""
-    if len(arguments) != 1:
-        print("usage: python -m harness.phantoms FOLDER", file=sys.stderr)
+def main(arguments: Sequence[str]) -> int:
+    """Write both arms below the folder named on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m harness.phantoms", description="Write training and test phantoms as PNG files.")
+    parser.add_argument("folder", type=Path, help="gets the folders train and test")
+    parser.add_argument("--n", type=int, default=300, help="images of each arm (default 300)")
+    parser.add_argument("--size", type=int, default=48, help="side of an image in pixels (default 48)")
+    try:
+        asked = parser.parse_args(arguments)
+    except SystemExit as error:
+        return int(error.code or 0)
+    if asked.n < 2 or asked.size < 16:
+        print("usage: --n is at least 2 and --size at least 16", file=sys.stderr)
         return 2
-    for arm in ("train", "test"):
-        folder = Path(arguments[0]) / arm
-        print(f"{len(write_phantoms(folder, quickstart(arm)))} images with masks in {folder}")
+    for name in ("train", "test"):
+        folder = asked.folder / name
+        print(f"{len(write_phantoms(folder, arm(name, asked.n, asked.size)))} images with masks in {folder}")
     return 0
 
 

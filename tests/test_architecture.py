@@ -29,8 +29,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "host spec statistics.* fetch",
         "cells specfile phantoms verdicts pictures wording beside table columns progress asking resampling quickinputs",
         "scoring",
-        "checks conformance imagefiles figures testing",
-        "seriesfiles savedsets store trials",
+        "checks conformance imagefiles figures",
+        "seriesfiles savedsets store testing trials",
         "catalogue",
         "preparation",
         "datasets",
@@ -254,7 +254,9 @@ def test_heavy_libraries_are_imported_late(module: Module) -> None:
 @each_module
 def test_nothing_unpickles_and_nothing_draws_from_global_state(module: Module) -> None:
     """No pickle, no `allow_pickle=True`, no torch.load of objects, no global random numbers."""
-    wrong = [f"line {i.line}: imports {i.module}" for i in module.imports() if i.module.split(".")[0] in UNSAFE]
+    # The error that a torn file raises unpickles nothing.
+    imports = [i for i in module.imports() if i.names != ("UnpicklingError",)]
+    wrong = [f"line {i.line}: imports {i.module}" for i in imports if i.module.split(".")[0] in UNSAFE]
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Call):
             name, options = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}

@@ -58,10 +58,6 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
         criterion(quantity="memorisation.authpct", at_most=None, at_least=60),
         "no bound on memorisation.authpct says how much is copied\n  AuthPct depends on dimension and n; use memorisation.copied_share",
     ),
-    (
-        {"tasks": TASKS} | criterion(quantity="classification.accuracy", at_most=None, at_least=0.5, mix=[1, 1], strata=["label"]),
-        "strata of a task are not computed\n  leave strata out, or judge a metric by stratum",
-    ),
     ({"ratings": {"scales": [{"name": "grade", "level": "ordinal"}]}}, "the ordinal scale grade has no order: list its categories"),
     (criterion(strata=["scanner"]), "no stratum is called 'scanner'\n  known: label, probe"),
     (criterion(quantity="ratings.realism.krippendorff_alpha", at_most=None, at_least=0.4), "unknown quantity 'ratings.realism"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.phantoms import CLASSES, main, phantoms, quickstart, write_phantoms
+from harness.phantoms import CLASSES, arm, main, phantoms, write_phantoms
 
 
 def test_the_seed_decides() -> None:
@@ -109,11 +109,11 @@ def test_files_hold_the_images(tmp_path: Path) -> None:
 
 def test_the_arms_of_the_quickstart_share_no_patient() -> None:
     """300 training images of 150 patients, 300 test images of 300 others."""
-    train, test = quickstart("train"), quickstart("test")
+    train, test = arm("train"), arm("test")
     assert (len(train), train.n_patients, len(test), test.n_patients) == (300, 150, 300, 300)
     assert not set(train.patients or ()) & set(test.patients or ())
     with pytest.raises(ValueError, match="train or test"):
-        quickstart("validation")
+        arm("validation")
 
 
 def test_the_command_writes_both_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +123,18 @@ def test_the_command_writes_both_arms(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "300 images" in capsys.readouterr().out
     assert main([]) == 2
     assert "usage" in capsys.readouterr().err
+    assert main([str(tmp_path), "--size", "4"]) == 2
+    assert "--size at least 16" in capsys.readouterr().err
+
+
+def test_size_and_number_of_an_example_are_chosen(tmp_path: Path) -> None:
+    """The patients of a smaller set of another size are still those of the quickstart."""
+    assert main([str(tmp_path), "--n", "6", "--size", "64"]) == 0
+    written = sorted(path.name for path in (tmp_path / "train").rglob("*.png") if not path.stem.endswith("_mask"))
+    assert len(written) == 6
+    assert set(written) <= {f"{name}.png" for name in arm("train").ids}
+    assert arm("train", 6, 64).size_px == (64, 64)
+    assert not set(arm("train", 320, 16).patients or ()) & set(arm("test", 320, 16).patients or ())
 
 
 def test_patients_do_not_depend_on_how_many_there_are() -> None:

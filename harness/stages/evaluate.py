@@ -6,18 +6,21 @@ the same seed; differences to the mix (1, 0) are paired by test case and repeat.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import datasets, trials
+from ..asking import tried
 from ..bench import Bench
 from ..cells import Cell, Draft, derive
 from ..checks import Parts
-from ..components import Task
+from ..components import Context, Task
 from ..errors import NotComputable
 from ..images import ImageSet
 from ..quantities import Quantity, Record
@@ -25,11 +28,14 @@ from ..records import CaseScoreRow, CellStatus, ScoreRow
 from ..resampling import draw
 from ..spec import AuditSpec
 from ..statistics.intervals import Interval, mean_interval
+from .measure import asked
 
 BASELINE = (1.0, 0.0)
 LEAST_UNITS = 10
 GAIN = "_gain"
 SCORED = "scored.npz"
+REASONS = "reasons.json"
+LESION_SIZE = "lesion_size"
 # The quantity that trust factors are made of.
 TRUSTED = "dice"
 Mix = tuple[float, float]
@@ -45,11 +51,11 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, synthetic: tup
     if spec.tasks is None:
         return
     for t, task in enumerate(parts.tasks):
-        runs, retests = [], []
+        runs, retests, within = [], [], _strata(spec)
         for mix in spec.tasks.mixes:
             for repeat in range(spec.tasks.repeats):
                 arguments: dict[str, Any] = {"task": t, "data": data, "mix": list(mix), "repeat": repeat,
-                                             "share": spec.data.validation_share}  # fmt: skip
+                                             "share": spec.data.validation_share, "strata": within}  # fmt: skip
                 arguments |= {"sample": synthetic[0], "sha256": synthetic[1]} if mix[1] else {}
                 title = f"{task.name} on ({mix[0]:g}, {mix[1]:g}), repeat {repeat}"
                 needs = [data, *([synthetic[0]] if mix[1] else [])]
@@ -60,7 +66,7 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, synthetic: tup
                     needs = [runs[-1], test[0]]
                     retests.append(draft.add("evaluate", task.name, title, "evaluate.retest", arguments, task.identity, needs, 2))
         mixes = [list(m) for m in spec.tasks.mixes]
-        arguments = {"task": t, "runs": runs, "mixes": mixes, "repeats": spec.tasks.repeats, "data": data}
+        arguments = {"task": t, "runs": runs, "mixes": mixes, "repeats": spec.tasks.repeats, "data": data, "strata": within}
         arguments |= {"retests": retests, "test": test[0], "sha256": test[1]} if test else {}
         # The summary says itself which runs are missing, so it does not need them to have succeeded.
         needs = [*runs, *retests]
@@ -84,7 +90,53 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     fitted.mkdir()
     # No word of the mix enters the seed: initialisation and order of batches start the same for every mix of a repeat.
     trials.fit(part, mixed, validation, bench.context(fitted, "task", part.name, part.offer.version, repeat))
-    yield from _scored(bench, cell, folder, fitted, bench.images(arguments["data"], "test"), "real")
+    test = bench.images(arguments["data"], "test")
+    yield from _scored(bench, cell, folder, fitted, test, "real")
+    _within(bench, cell, folder, fitted, test)
+
+
+def _strata(spec: AuditSpec) -> list[str]:
+    """Return the labels, groups and sizes within which tasks are tested too."""
+    data = spec.data
+    own = [*(["label"] if data.labels is not None else []), *data.groups, *([LESION_SIZE] if data.masks is not None else [])]
+    return asked(spec, own)
+
+
+def strata(test: ImageSet, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the rows of test images in each stratum, as `label=0`; a stratum that holds all of them is none.
+
+    Lesion sizes are thirds of the images with a lesion, by its share of the image.
+    """
+    values = {"label": test.labels, **(test.groups or {}), LESION_SIZE: _sizes(test)}
+    found: dict[str, np.ndarray] = {}
+    for name in names:
+        known = values.get(name)
+        for value in [] if known is None else sorted(set(known.tolist()) - {""}):
+            found[f"{name}={value}"] = np.flatnonzero(known == value)
+    return {label: rows for label, rows in found.items() if len(rows) < len(test)}
+
+
+def _sizes(test: ImageSet) -> np.ndarray | None:
+    """Return small, medium or large for each image with a lesion, else nothing, (N,) str."""
+    if test.masks is None:
+        return None
+    area = np.array([np.count_nonzero(mask) for mask in test.masks])
+    if not area.any():
+        return None
+    low, high = np.quantile(area[area > 0], (1 / 3, 2 / 3))
+    return np.select([area == 0, area <= low, area <= high], ["", "small", "medium"], "large")
+
+
+def _within(bench: Bench, cell: Cell, folder: Path, fitted: Path, test: ImageSet) -> None:
+    """Keep what a fitted task says of each stratum by itself: a statistic such as the AUROC is no mean over cases of the whole set."""
+    part, reasons = bench.parts.tasks[cell.arguments["task"]], {}
+    for place, (label, rows) in enumerate(strata(test, cell.arguments["strata"]).items()):
+        scored, reason = tried(partial(trials.score, part, test.take(rows), _context(bench, cell, folder, fitted)))
+        if scored is None:
+            reasons[label] = reason
+        else:
+            trials.keep(folder / f"{place}-{SCORED}", {name: values.filled(np.nan) for name, values in scored.items()})
+    (folder / REASONS).write_text(json.dumps(reasons, sort_keys=True), encoding="utf-8")
 
 
 def retest(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
@@ -99,14 +151,19 @@ def _scored(bench: Bench, cell: Cell, folder: Path, fitted: Path, test: ImageSet
     arguments = cell.arguments
     part = bench.parts.tasks[arguments["task"]]
     assert isinstance(part.component, Task)
-    workdir = folder / "work"
-    workdir.mkdir()
-    context = replace(bench.context(workdir, "task", part.name, part.offer.version, arguments["repeat"]), fitted=fitted)
-    scored = trials.score(part, test, context)
+    scored = trials.score(part, test, _context(bench, cell, folder, fitted))
     trials.keep(folder / SCORED, {name: values.filled(np.nan) for name, values in scored.items()})
     row = {"cell": cell.key, "component": part.name, "tested_on": tested_on, "real_share": arguments["mix"][0],
            "synthetic_share": arguments["mix"][1], "repeat": arguments["repeat"]}  # fmt: skip
     yield from _cases(row, part.component.columns(test), test, scored)
+
+
+def _context(bench: Bench, cell: Cell, folder: Path, fitted: Path) -> Context:
+    """Return the context in which a fitted task scores: the same for every test set of a run."""
+    part = bench.parts.tasks[cell.arguments["task"]]
+    workdir = folder / "work"
+    workdir.mkdir(exist_ok=True)
+    return replace(bench.context(workdir, "task", part.name, part.offer.version, cell.arguments["repeat"]), fitted=fitted)
 
 
 def _cases(row: Mapping[str, Any], columns: Sequence[str], test: ImageSet, scored: Mapping[str, np.ma.MaskedArray]) -> Iterator[Record]:
@@ -121,11 +178,14 @@ def _cases(row: Mapping[str, Any], columns: Sequence[str], test: ImageSet, score
                                        value=float(value))  # fmt: skip
 
 
-def gathered(bench: Bench, arguments: Mapping[str, Any], tested_on: str) -> dict[Mix, Found]:
-    """Return what the repeats of each mix gave on real or on synthetic test images, in the order of the plan."""
+def gathered(bench: Bench, arguments: Mapping[str, Any], tested_on: str, stratum: tuple[int, str] | None = None) -> dict[Mix, Found]:
+    """Return what the repeats of each mix gave on real or on synthetic test images, in the order of the plan.
+
+    stratum: its place and name, None for the whole test set.
+    """
     repeats, keys = arguments["repeats"], list(arguments["runs" if tested_on == "real" else "retests"])
     mixes = [tuple(mix) for mix in arguments["mixes"]]
-    return {mix: _repeats(bench, keys[index * repeats : (index + 1) * repeats]) for index, mix in enumerate(mixes)}
+    return {mix: _repeats(bench, keys[index * repeats : (index + 1) * repeats], stratum) for index, mix in enumerate(mixes)}
 
 
 def tests(bench: Bench, arguments: Mapping[str, Any]) -> dict[str, ImageSet]:
@@ -135,14 +195,19 @@ def tests(bench: Bench, arguments: Mapping[str, Any]) -> dict[str, ImageSet]:
     return found | ({"synthetic": bench.images(arguments["test"], "synthetic")} if made and made.status == "ok" else {})
 
 
-def _repeats(bench: Bench, keys: Sequence[str]) -> Found:
+def _repeats(bench: Bench, keys: Sequence[str], stratum: tuple[int, str] | None) -> Found:
     loaded = []
     for key in keys:
         result = bench.cache.load(key)
         if result is None or result.status != "ok":
             status = result.status if result else "failed"
             return status, result.reason if result else "a training run failed; its cell says why"
-        loaded.append(trials.kept(bench.cache.folder(key) / SCORED))
+        folder = bench.cache.folder(key)
+        if stratum is not None:
+            reason = json.loads((folder / REASONS).read_text(encoding="utf-8")).get(stratum[1])
+            if reason is not None:
+                return "not_computable", reason
+        loaded.append(trials.kept(folder / (SCORED if stratum is None else f"{stratum[0]}-{SCORED}")))
     return {name: np.stack([_by_column(one[name]) for one in loaded], axis=2) for name in loaded[0]}
 
 
@@ -160,13 +225,23 @@ def summarise(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     for tested_on in ("real", *(["synthetic"] if "test" in cell.arguments else [])):
         # Without synthetic test images there is a row for each mix all the same, which says why.
         test, found = known.get(tested_on, known["real"]), gathered(bench, cell.arguments, tested_on)
-        columns = task.columns(test)
-        for quantity in task.quantities:
-            for index, region in enumerate(columns):
-                base = {"cell": cell.key, "stage": "evaluate", "component": part.name, "tested_on": tested_on, "region": region,
-                        "unit": quantity.unit, "seed": bench.seed, "n_patients": test.n_patients}  # fmt: skip
-                taken = {mix: _column(one, quantity.name, index, len(columns)) for mix, one in found.items()}
-                yield from _compared(base, quantity, taken, test)
+        yield from _columns(cell, bench.seed, task, part.name, tested_on, "", test, found)
+    test = known["real"]
+    for place, (label, rows) in enumerate(strata(test, cell.arguments["strata"]).items()):
+        found = gathered(bench, cell.arguments, "real", (place, label))
+        yield from _columns(cell, bench.seed, task, part.name, "real", label, test.take(rows), found)
+
+
+def _columns(cell: Cell, seed: int, task: Task, name: str, tested_on: str, stratum: str, test: ImageSet,
+             found: Mapping[Mix, Found]) -> Iterator[Record]:  # fmt: skip
+    """Yield the values and gains of every quantity and column on one test set."""
+    columns = task.columns(test)
+    for quantity in task.quantities:
+        for index, region in enumerate(columns):
+            base = {"cell": cell.key, "stage": "evaluate", "component": name, "tested_on": tested_on, "region": region,
+                    "stratum": stratum, "unit": quantity.unit, "seed": seed, "n_patients": test.n_patients}  # fmt: skip
+            taken = {mix: _column(one, quantity.name, index, len(columns)) for mix, one in found.items()}
+            yield from _compared(base, quantity, taken, test)
 
 
 def _column(found: Found, name: str, index: int, columns: int) -> np.ndarray | tuple[CellStatus, str] | None:
@@ -182,7 +257,7 @@ def _column(found: Found, name: str, index: int, columns: int) -> np.ndarray | t
 def _compared(base: Mapping[str, Any], quantity: Quantity, taken: Mapping[Mix, Any], test: ImageSet) -> Iterator[ScoreRow]:
     """Yield the value of each mix and its gain."""
     # A gain is always "higher is better": the sign is turned where lower values are.
-    sign, better = -1.0 if quantity.better == "lower" else 1.0, Quantity(name=quantity.name + GAIN, unit=quantity.unit, better="higher")
+    sign, better = -1.0 if quantity.better == "lower" else 1.0, quantity.model_copy(update={"name": quantity.name + GAIN, "better": "higher"})
     for mix, values in taken.items():
         if values is None:
             continue
@@ -248,8 +323,8 @@ def _score(base: Mapping[str, Any], name: str, quantity: Quantity, values: np.nd
     method = "no interval: the task gives one number a run, so the variation over cases is unknown"
     if units is not None:
         groups = len(np.unique(units))
-        method = f"no interval: {groups} test patients, at least {LEAST_UNITS} are needed"
-        if groups >= LEAST_UNITS:
+        method = f"no interval: {quantity.no_interval or f'{groups} test patients, at least {LEAST_UNITS} are needed'}"
+        if groups >= LEAST_UNITS and not quantity.no_interval:
             low, high = (None, None) if name.endswith(GAIN) else (quantity.low, quantity.high)
             interval = mean_interval(kept, units, low, high)
             base = {**base, "n_patients": groups if test.patients is not None else None}

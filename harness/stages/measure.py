@@ -5,7 +5,7 @@ What is computed of one metric, and how its interval and its floor come about, i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..asking import ask_each
 from ..bench import Bench
 from ..cells import Cell, Draft, derive
 from ..checks import Parts
-from ..components import Context, Metric
+from ..components import Context, Extractor, Metric
 from ..errors import NotComputable
 from ..images import Comparison, Role
 from ..pictures import nearest
@@ -37,18 +37,19 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, sample: str, s
     keys, size = [], spec.intervals.model_dump()
     pairs = [(m, metric, name, found) for m, metric in enumerate(parts.metrics) for name, found in described.of(parts, metric)]
     names = [part.name for part in parts.extractors]
-    asked = _asked(spec)
+    named = _asked(spec)
     pairs.sort(key=lambda pair: names.index(pair[2]) if pair[2] else len(names))
     for m, metric, name, found in pairs:
         features = dict(found.roles) if found else {}
         for stratum in ("", *strata(spec)):
             arguments = {"metric": m, "extractor": name, "data": data, "sample": sample, "sha256": synthetic,
-                         "features": features, "stratum": stratum, "asked": stratum in asked, "size": size}  # fmt: skip
+                         "features": features, "stratum": stratum, "asked": stratum in named, "size": size}  # fmt: skip
             title = metric.name + (f", {name}" if name else "") + (f", by {stratum}" if stratum else "")
             keys.append(draft.add("measure", metric.name, title, "measure.measure", arguments, metric.identity,
                                   [data, sample, *features.values()], 2 * (n / 300) ** 2))  # fmt: skip
-    if parts.extractors:
-        first = parts.extractors[0].name
+    near = [part.name for part in parts.extractors if isinstance(part.component, Extractor) and part.component.gives() != "quality"]
+    if near:
+        first = near[0]
         roles = described.extractors[first].roles
         arguments = {"data": data, "sample": sample, "sha256": synthetic, "features": roles, "extractor": first}
         draft.add("measure", "nearest", f"nearest training images, {first}", "measure.neighbours", arguments, None,
@@ -62,7 +63,11 @@ def strata(spec: AuditSpec) -> list[str]:
     data = spec.data if spec.data.synthetic is None else spec.data.synthetic
     # What a table or a header says of real images, it does not say of the generator's.
     rules = {"label": data.labels, **{name: rule for name, rule in data.groups.items() if name in spec.data.groups}}
-    own = [name for name, rule in rules.items() if rule is not None and rule.column is None and rule.header is None]
+    return asked(spec, [name for name, rule in rules.items() if rule is not None and rule.column is None and rule.header is None])
+
+
+def asked(spec: AuditSpec, own: Sequence[str]) -> list[str]:
+    """Return the strata that the user named, and where none were named under `strata` those that the images have (own)."""
     return sorted(_asked(spec) | set(own if spec.strata is None else ()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.api import Extractor, hookimpl
 
 from .backbone import Backbone
+from .evanyseg_predictor import EvanysegPredictor
 from .inception_v3 import InceptionV3
 from .lpips import Lpips
 from .medicalnet import MedicalNet
@@ -24,6 +25,7 @@ def harness_extractors() -> list[type[Extractor]]:
         BiomedClip,
         Clip,
         Dinov2,
+        EvanysegPredictor,
         InceptionV3,
         Lpips,
         MedicalNet,

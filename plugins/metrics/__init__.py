@@ -5,10 +5,12 @@ from __future__ import annotations
 from harness.api import Metric, hookimpl
 
 from .artefacts import Artefacts
+from .constraint import Constraint
 from .data_copying import DataCopying
 from .detail import Detail
 from .diversity import Vendi
 from .duplicates import Duplicates
+from .evanyseg import Evanyseg
 from .feature_likelihood import Fld
 from .frechet import Frechet, FrechetInfinity
 from .inception_score import InceptionScore, InceptionScoreInfinity
@@ -34,9 +36,11 @@ def harness_metrics() -> list[type[Metric]]:
     """Offer the metrics of this folder."""
     return [
         Artefacts,
+        Constraint,
         DataCopying,
         Detail,
         Duplicates,
+        Evanyseg,
         Fld,
         Fls,
         Frechet,

@@ -19,6 +19,8 @@ ELSEWHERE = {
     "clip": "needs weights: extractors/test_vision_transformers.py",
     "data_copying": "needs more images: metrics/test_data_copying.py",
     "dinov2": "needs weights: extractors/test_vision_transformers.py",
+    "evanyseg": "needs the predictor's columns: metrics/test_evanyseg.py",
+    "evanyseg_predictor": "needs a shorter training: extractors/test_evanyseg_predictor.py",
     "inception_score": "needs logits: metrics/test_inception_score.py",
     "inception_score_infinity": "needs logits: metrics/test_inception_score.py",
     "inception_v3": "needs weights: extractors/test_inception_v3.py",

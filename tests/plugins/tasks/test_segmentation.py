@@ -1,22 +1,24 @@
-"""Image segmentation: overlap and distance as published, a seeded training, every case on its own."""
+"""Image segmentation: one region or several, a seeded training, every case on its own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from monai.metrics import compute_hausdorff_distance
+from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
 from harness.api import Context, ImageSet, InputError, NotComputable
 from harness.testing import check
-from harness_plugins.tasks.segmentation import Segmentation, dice, hd95, u_net
+from harness_plugins.tasks.segmentation import Segmentation
 
 QUICK = Segmentation(steps=40, check_every=10, batch_size=8, learning_rate=1e-2, channels=(4, 8, 8, 16))
+NESTED = {"whole": (1, 2), "core": (2,)}
 
 
 def discs(n: int, seed: int, size: tuple[int, ...] = (32, 32), channels: int = 1, spacing_mm: float = 0.5) -> ImageSet:
@@ -56,6 +58,12 @@ def test_keeps_the_promises_of_a_task() -> None:
     brief = QUICK.model_copy(update={"steps": 2})
     check(brief, n=8)
     check(brief, n=4, size_px=(9, 12, 11), channels=2)
+    check(Segmentation(steps=1, network="segresnet", regions={"bright": (1,), "the same": (1, 2)}), n=4, size_px=(12, 14))
+
+
+def test_a_swin_transformer_keeps_them_too() -> None:
+    """The conformance tests pass on images that are smaller than it takes."""
+    check(Segmentation(steps=1, batch_size=2, network="swinunetr", empty="masked"), n=3)
 
 
 def test_bright_discs_are_found(learned: Path) -> None:
@@ -87,6 +95,15 @@ def test_the_seed_decides_and_nothing_is_left_behind(tmp_path: Path) -> None:
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert state() == before
+
+
+@pytest.mark.parametrize("network", ["segresnet", pytest.param("swinunetr")])
+def test_every_network_is_decided_by_the_seed(tmp_path: Path, network: str) -> None:
+    """Two fits with one seed leave the same weights, bit for bit."""
+    task = Segmentation(network=network, steps=1, batch_size=2, regions=NESTED)
+    folders = [fitted(tmp_path / f"f{k}", discs(2, 1), task) for k in range(2)]
+    one, other = (torch.load(folder / "network.pt", weights_only=True)["weights"] for folder in folders)
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_test_images_do_not_see_each_other(learned: Path) -> None:
@@ -126,50 +143,25 @@ def test_shifted_masks_are_noticed(learned: Path) -> None:
     assert here["hd95"].mean() - there["hd95"].mean() == pytest.approx(4 * 0.5, abs=0.5)
 
 
-def surface(region: np.ndarray) -> np.ndarray:
-    """Return the coordinates of the pixels with a neighbour outside the region or outside the array, found one by one."""
-    edge = []
-    for place in np.argwhere(region):
-        steps = [place + sign * np.eye(region.ndim, dtype=int)[axis] for axis in range(region.ndim) for sign in (-1, 1)]
-        if any(not (s >= 0).all() or not (s < region.shape).all() or not region[tuple(s)] for s in steps):
-            edge.append(place)
-    return np.array(edge)
-
-
-@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
-@pytest.mark.parametrize(("size", "spacing"), [((14, 17), (0.7, 1.3)), ((7, 8, 9), (2.0, 0.5, 1.0))])
-def test_overlap_and_distance_agree_with_all_pairs(size: tuple[int, ...], spacing: tuple[float, ...]) -> None:
-    """Counting pixels and measuring between all pairs of surface pixels gives the same numbers; so does MONAI."""
-    rng = np.random.default_rng(3)
-    for _ in range(5):
-        a, b = (gaussian_filter(rng.random(size), 1.5) > 0.5 for _ in range(2))
-        assert dice(a, b) == pytest.approx(2 * sum(x and y for x, y in zip(a.flat, b.flat, strict=True)) / (a.sum() + b.sum()))
-        pairs = np.linalg.norm((surface(a)[:, None] - surface(b)[None]) * np.array(spacing), axis=2)
-        expected = max(np.percentile(pairs.min(axis=1), 95), np.percentile(pairs.min(axis=0), 95))
-        assert hd95(a, b, spacing) == pytest.approx(expected, rel=1e-12)
-        one, other = (torch.tensor(x[None, None]).float() for x in (a, b))
-        monai = compute_hausdorff_distance(one, other, include_background=True, percentile=95, spacing=list(spacing))
-        assert hd95(a, b, spacing) == pytest.approx(float(monai), rel=1e-5)
-
-
-def test_identical_regions_are_perfect() -> None:
-    """A region has Dice 1 and distance 0 to itself; distances do not depend on which of two comes first."""
-    a, b = np.zeros((2, 9, 9), bool)
-    a[2:6, 3:7], b[4:, :5] = True, True
-    assert (dice(a, a), hd95(a, a, (1.0, 1.0))) == (1.0, 0.0)
-    assert hd95(a, b, (1.0, 2.0)) == hd95(b, a, (1.0, 2.0)) > 0.0
-
-
-def test_empty_regions_follow_the_stated_policy(learned: Path) -> None:
-    """Nothing found where nothing is has Dice 1, one empty region has Dice 0, and in both cases the distance is masked."""
-    empty, full = np.zeros((4, 4), bool), np.ones((4, 4), bool)
-    assert (dice(empty, empty), dice(empty, full), dice(full, empty)) == (1.0, 0.0, 0.0)
-    assert all(np.isnan(hd95(*pair, (1.0, 1.0))) for pair in ((empty, empty), (empty, full), (full, empty)))
+def test_empty_masks_follow_the_stated_policy(learned: Path) -> None:
+    """Something found where the mask is empty has Dice 0, or no value; there is no distance under either policy."""
     test = discs(4, 2)
     unmarked = replace(test, masks=np.where(np.arange(4)[:, None, None] < 2, np.uint8(0), test.masks), checked=False)
     found = scored(learned, unmarked)
-    assert found["dice"][:2].tolist() == [0.0, 0.0]
+    assert found["dice"][:2].tolist() == found["surface_dice"][:2].tolist() == [0.0, 0.0]
     assert np.ma.getmaskarray(found["hd95"]).tolist() == [True, True, False, False]
+    left_out = scored(learned, unmarked, QUICK.model_copy(update={"empty": "masked"}))
+    for name, values in left_out.items():
+        assert np.ma.getmaskarray(values).tolist() == [True, True, False, False]
+        assert np.array_equal(values[2:], found[name][2:])
+
+
+def test_the_tolerance_is_one_pixel_where_none_is_given(learned: Path) -> None:
+    """The surface Dice is that at the finer of the two spacings, and rises with the tolerance."""
+    test = replace(discs(6, 2), spacing_mm=(0.5, 2.0), checked=False)
+    same, other, wide = (scored(learned, test, QUICK.model_copy(update={"tolerance_mm": t}))["surface_dice"] for t in (0.5, 2.0, 50.0))
+    assert np.array_equal(scored(learned, test)["surface_dice"], same)
+    assert same.mean() < other.mean() < wide.mean() == 1.0
 
 
 def test_what_cannot_be_learned_or_scored_is_a_reason(tmp_path: Path, learned: Path) -> None:
@@ -182,6 +174,8 @@ def test_what_cannot_be_learned_or_scored_is_a_reason(tmp_path: Path, learned: P
         QUICK.fit(training, training.take([]), context)
     with pytest.raises(NotComputable, match="needs training images with foreground, got 8 empty masks"):
         QUICK.fit(replace(training, masks=np.zeros_like(training.masks)), training, context)
+    with pytest.raises(NotComputable, match="needs validation images with foreground, got 8 empty masks"):
+        QUICK.fit(training, replace(training, masks=np.zeros_like(training.masks)), context)
     with pytest.raises(NotComputable, match=r"one size, got \(1, 32, 32\) for training, \(1, 16, 16\) for validation"):
         QUICK.fit(training, discs(4, 3, (16, 16)), context)
     with pytest.raises(NotComputable, match="needs test images with masks, got none"):
@@ -198,7 +192,133 @@ def test_training_that_diverges_has_no_number(tmp_path: Path) -> None:
         fitted(tmp_path / "fitted", discs(8, 1), QUICK.model_copy(update={"learning_rate": 1e30}))
 
 
-def test_the_network_sees_volumes_in_volumes() -> None:
-    """The convolutions are 2D or 3D as the images are."""
-    assert {p.ndim for p in u_net((1, 16, 16), (4, 4, 4, 4)).parameters()} >= {4}
-    assert {p.ndim for p in u_net((1, 16, 16, 16), (4, 4, 4, 4)).parameters()} >= {5}
+def test_a_lack_of_memory_has_no_number(tmp_path: Path, learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The accelerator's error and that of the CPU name the option to lower; another error stays what it is."""
+    errors = [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()]
+    for error in errors:
+        with monkeypatch.context() as patch:
+            patch.setattr("harness_plugins.tasks.segmentation.logits", lambda *arguments, error=error: (_ for _ in ()).throw(error))
+            with pytest.raises(NotComputable, match="memory than there is for batches of 8: lower batch_size or side"):
+                fitted(tmp_path / "fitted", discs(8, 1))
+            with pytest.raises(NotComputable, match="memory than there is for one image: lower side"):
+                scored(learned, discs(2, 2))
+    monkeypatch.setattr("harness_plugins.tasks.segmentation.logits", lambda *arguments: torch.zeros(1) @ torch.zeros(2))
+    with pytest.raises(RuntimeError, match="size"):
+        scored(learned, discs(2, 2))
+
+
+def rings(n: int, seed: int, without_core: tuple[int, ...] = ()) -> ImageSet:
+    """Return bright discs, label 1, with a brighter core, label 2, which some of them lack."""
+    images = discs(n, seed)
+    masks = (np.asarray(images.masks) > 0).astype(np.uint8)
+    pixels = images.images.copy()
+    for k in set(range(n)) - set(without_core):
+        core = gaussian_filter(masks[k].astype(float), 1.5) > 0.75
+        masks[k][core] = 2
+        pixels[k, 0][core] = np.clip(pixels[k, 0][core] + 0.4, 0.0, 1.0)
+    return replace(images, images=np.clip(pixels, 0.0, 1.0), masks=masks, checked=False)
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Segmentation, Path]:
+    """Return a task with two nested regions and the folder that it was fitted in."""
+    task = Segmentation(**QUICK.model_dump() | {"regions": NESTED, "steps": 80})
+    folder = tmp_path_factory.mktemp("nested")
+    task.fit(rings(32, 1, (3, 4)), rings(8, 99), Context(1, folder))
+    return task, folder
+
+
+def test_overlapping_regions_are_found_each_on_its_own(nested: tuple[Segmentation, Path]) -> None:
+    """A disc and the core in it have a column each, after their mean; both are found although they overlap."""
+    task, folder = nested
+    test = rings(12, 2)
+    found = scored(folder, test, task)
+    assert task.columns(test) == ("", "core", "whole")
+    for values in found.values():
+        assert values.shape == (12, 3)
+        assert np.ma.allclose(values[:, 0], values[:, 1:].mean(axis=1), rtol=1e-12)
+    assert found["dice"][:, 1].mean() > 0.7
+    assert found["dice"][:, 2].mean() > 0.85
+    assert found["surface_dice"].mean() > 0.7
+
+
+def test_each_region_is_scored_against_its_own_labels(nested: tuple[Segmentation, Path]) -> None:
+    """Moving the label of the core alone changes the column of the core and the mean, not that of the whole."""
+    task, folder = nested
+    test = rings(6, 2)
+    moved = replace(test, masks=np.where(np.asarray(test.masks) > 0, np.uint8(1), 0) + np.roll(np.asarray(test.masks) == 2, 2, 1)
+                    * (np.asarray(test.masks) > 0).astype(np.uint8), checked=False)  # fmt: skip
+    there, here = (scored(folder, images, task)["dice"] for images in (test, moved))
+    assert np.array_equal(there[:, 2], here[:, 2])
+    assert (here[:, 1] < there[:, 1]).all()
+    assert (here[:, 0] < there[:, 0]).all()
+
+
+def test_a_region_that_a_case_lacks_follows_the_policy(nested: tuple[Segmentation, Path]) -> None:
+    """Under "masked" a case without core has no value for it and its mean is that of the whole; under "one" it is 1 or 0."""
+    task, folder = nested
+    test = rings(4, 2, (0, 1))
+    strict, lenient = scored(folder, test, task), scored(folder, test, Segmentation(**task.model_dump() | {"empty": "masked"}))
+    assert set(strict["dice"][:2, 1].tolist()) <= {0.0, 1.0}
+    for name in ("dice", "surface_dice", "hd95"):
+        values = lenient[name]
+        assert np.ma.getmaskarray(values)[:, 1].tolist() == [True, True, False, False]
+        assert np.array_equal(values[:2, 0], values[:2, 2])
+        assert np.array_equal(values[2:], strict[name][2:])
+    assert np.ma.allclose(strict["dice"][:2, 0], strict["dice"][:2, 1:].mean(axis=1), rtol=1e-12)
+
+
+def test_one_named_region_is_one_column(learned: Path, tmp_path: Path) -> None:
+    """A region that holds every label gives bit for bit what no region gives; a part of the labels is scored alone."""
+    short = QUICK.model_copy(update={"steps": 4})
+    everything = Segmentation(**short.model_dump() | {"regions": {"lesion": (2, 1)}})
+    test = discs(6, 2)
+    assert everything.columns(test) == ("",)
+    there, here = (scored(fitted(tmp_path / f"f{k}", discs(8, 1), task), test, task) for k, task in enumerate((short, everything)))
+    assert all(np.array_equal(there[name], here[name]) for name in there)
+    twos = Segmentation(**QUICK.model_dump() | {"regions": {"twos": (2,)}, "empty": "masked"})
+    assert np.ma.getmaskarray(scored(learned, test, twos)["dice"]).tolist() == [True, False] * 3
+
+
+def test_a_region_that_nobody_marked_has_no_number(tmp_path: Path) -> None:
+    """Training and validation images need every region, and it must be left when they are made smaller."""
+    task = Segmentation(**QUICK.model_dump() | {"regions": NESTED | {"cyst": (4, 7)}})
+    with pytest.raises(NotComputable, match=r"needs training images with region cyst \(mask label 4, 7\), got none: their masks hold 1, 2"):
+        task.fit(rings(8, 1), rings(8, 2), Context(1, tmp_path))
+    task = Segmentation(**QUICK.model_dump() | {"regions": NESTED})
+    with pytest.raises(NotComputable, match=r"needs validation images with region core \(mask label 2\), got none: their masks hold 1"):
+        task.fit(rings(8, 1), rings(8, 2, tuple(range(8))), Context(1, tmp_path))
+    dot = np.zeros((8, 32, 32), np.uint8)
+    dot[:, 8, 8] = 1
+    tiny = replace(rings(8, 1), masks=dot, checked=False)
+    with pytest.raises(NotComputable, match=r"training images with foreground, got none that is left at \(8, 8\) pixels: raise side"):
+        QUICK.model_copy(update={"side": 8}).fit(tiny, tiny, Context(1, tmp_path))
+
+
+def test_the_order_of_the_regions_is_that_of_their_names() -> None:
+    """Options that are equal give equal columns, in whatever order they are written."""
+    one, other = (Segmentation(regions=regions) for regions in (NESTED, dict(reversed(NESTED.items()))))
+    assert one.model_dump_json() == other.model_dump_json()
+    assert list(one.regions) == ["core", "whole"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "vnet"}, "'unet', 'segresnet' or 'swinunetr'"),
+        ({"network": "segresnet", "channels": (4, 8, 8, 16)}, "channels are those of the U-Net"),
+        ({"feature_size": 24}, "the U-Net takes channels"),
+        ({"network": "swinunetr", "feature_size": 16}, "multiple of 12, got 16"),
+        ({"network": "segresnet", "feature_size": 12}, "multiple of 8, got 12"),
+        ({"regions": {"background": [0]}}, "greater than or equal to 1"),
+        ({"regions": {"nothing": []}}, "at least 1 item"),
+        ({"regions": {"": [1]}}, "should match pattern"),
+        ({"regions": {"label=3": [3]}}, "should match pattern"),
+        ({"empty": "zero"}, "'one' or 'masked'"),
+        ({"tolerance_mm": 0.0}, "greater than 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
+    """Unknown networks, widths of another network, regions without labels or of background are errors that say what is allowed."""
+    with pytest.raises(ValidationError, match=message):
+        Segmentation(**options)
