@@ -188,6 +188,7 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
     for picture in content.pictures:
         pictures[picture.gallery].append(picture)
     measured = [s for s in content.scores if s.stage == "measure" and not s.perturbation]
+    evaluated = [s for s in content.scores if s.stage == "evaluate" and s.repeat is None]
     battery = batteries.Battery(content.qualifications, content.responses, content.components)
     panels, in_all = curves.panels(battery, spec)
     charts = curves.overviews(battery)
@@ -209,6 +210,7 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
         "families": batteries.FAMILY_NAMES,
         "literature": literature.compare(battery),
         "forests": chapters.forests(cases, content.scores, _strata_names(content)),
+        "strata_names": _strata_names(content),
         "locked": chapters.locked(content.ledger, content.audit.plan_sha256),
         "limits": chapters.limitations(content.image_sets, content.scores, content.qualifications, spec, conserved[-1]),
         "measured": measured,
@@ -219,7 +221,8 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
         "standouts": measurements.standing_out(content.standouts),
         "swept": sweeps.sweeps(content.trust),
         "trainings": curves.trainings(content.training),
-        "tasks": [s for s in content.scores if s.stage == "evaluate" and s.repeat is None],
+        "tasks": [s for s in evaluated if not s.stratum],
+        "tasks_within": measurements.tasks_within(evaluated, content.components, _label_names(content)),
         "digests": {name: sha256(file.body) for name, file in attached.items()},
         "document": document_digest(attached),
         "attempts": max([row.attempt for row in content.ledger], default=0),

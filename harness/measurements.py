@@ -121,3 +121,32 @@ def methods(rows: Iterable[ScoreRow]) -> list[tuple[str, int]]:
         if row.status == "ok" and row.ci_method:
             count[re.sub(r"^exact binomial, \d+ of \d+", "exact binomial", row.ci_method)] += 1
     return sorted(count.items(), key=lambda item: (-item[1], item[0]))
+
+
+@dataclass(frozen=True)
+class Within:
+    """One quantity of a task on one mix, within the labels, groups and lesion sizes of the test images; rows: the whole set first."""
+
+    component: str
+    quantity: str
+    mix: tuple[float, float]
+    rows: tuple[tuple[str, ScoreRow], ...]
+
+
+def tasks_within(rows: Sequence[ScoreRow], components: Iterable[ComponentRow], labels: Sequence[str] = ()) -> list[Within]:
+    """Return what tasks do within strata: of each task the quantity that it promises first, as value on (1, 0) and as gain elsewhere."""
+    first = {c.name: c.promises["quantities"][0]["name"] for c in components if c.kind == "task" and c.promises.get("quantities")}
+    named = {f"label={k}": name for k, name in enumerate(labels)}
+    grouped: dict[tuple[str, str, float, float], list[ScoreRow]] = {}
+    for row in rows:
+        mix = (row.real_share or 0.0, row.synthetic_share or 0.0)
+        wanted = first.get(row.component, "") + ("" if mix == (1.0, 0.0) else "_gain")
+        if row.quantity == wanted and not row.region and row.tested_on == "real":
+            grouped.setdefault((row.component, row.quantity, *mix), []).append(row)
+    found = []
+    for (component, quantity, real, synthetic), mine in grouped.items():
+        mine.sort(key=lambda row: _natural(row.stratum) if row.stratum else (False, 0.0, ""))
+        if any(row.stratum for row in mine):
+            told = tuple((named.get(row.stratum, row.stratum) or "all images", row) for row in mine)
+            found.append(Within(component, quantity, (real, synthetic), told))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.content import count_standouts
-from harness.measurements import FAMILIES, LEVELS, blanks, by_family, by_stratum, methods, standing_out
+from harness.measurements import FAMILIES, LEVELS, blanks, by_family, by_stratum, methods, standing_out, tasks_within
 from harness.records import ComponentRow, ImageScoreRow, ScoreRow
 
 
@@ -74,3 +74,21 @@ def test_ways_of_making_intervals_are_counted() -> None:
     """Binomial intervals are one way, whatever their counts."""
     rows = [score("m", "a", ci_method=f"exact binomial, {k} of 10") for k in range(3)] + [score("m", "b", ci_method="t")]
     assert methods(rows) == [("exact binomial", 3), ("t", 1)]
+
+
+def test_tasks_stand_by_stratum() -> None:
+    """The first quantity of a task: its value on real images alone and its gain elsewhere, the whole set first, classes by name."""
+
+    def row(quantity: str, synthetic: float, stratum: str = "", **more: Any) -> ScoreRow:
+        given = {"value": 0.5, "n": 9, "tested_on": "real", "real_share": 1.0, "synthetic_share": synthetic} | more
+        return ScoreRow(cell="c", stage="evaluate", component="net", quantity=quantity, better="higher", stratum=stratum, **given)
+
+    promises = {"quantities": [{"name": "dice"}, {"name": "hd95"}]}
+    task = ComponentRow(kind="task", name="net", options={}, distribution="d", version="1", promises=promises)
+    rows = [row(q, s, stratum) for q in ("dice", "hd95", "dice_gain") for s in (0.0, 1.0) for stratum in ("label=1", "", "label=0")]
+    rows += [row("dice", 0.0, tested_on="synthetic"), row("dice", 0.0, region="core")]
+
+    found = tasks_within(rows, [task], ["benign", "malignant"])
+    assert [(f.quantity, f.mix) for f in found] == [("dice", (1.0, 0.0)), ("dice_gain", (1.0, 1.0))]
+    assert [name for name, _ in found[0].rows] == ["all images", "benign", "malignant"]
+    assert tasks_within([r for r in rows if not r.stratum], [task]) == []

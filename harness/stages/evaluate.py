@@ -257,7 +257,10 @@ def _column(found: Found, name: str, index: int, columns: int) -> np.ndarray | t
 def _compared(base: Mapping[str, Any], quantity: Quantity, taken: Mapping[Mix, Any], test: ImageSet) -> Iterator[ScoreRow]:
     """Yield the value of each mix and its gain."""
     # A gain is always "higher is better": the sign is turned where lower values are.
-    sign, better = -1.0 if quantity.better == "lower" else 1.0, quantity.model_copy(update={"name": quantity.name + GAIN, "better": "higher"})
+    sign, better = (
+        -1.0 if quantity.better == "lower" else 1.0,
+        quantity.model_copy(update={"name": quantity.name + GAIN, "better": "higher"}),
+    )
     for mix, values in taken.items():
         if values is None:
             continue
