@@ -145,7 +145,7 @@ def tasks_within(rows: Sequence[ScoreRow], components: Iterable[ComponentRow], l
             grouped.setdefault((row.component, row.quantity, *mix), []).append(row)
     found = []
     for (component, quantity, real, synthetic), mine in grouped.items():
-        mine.sort(key=lambda row: _natural(row.stratum) if row.stratum else (False, 0.0, ""))
+        mine.sort(key=lambda row: (row.stratum.partition("=")[0], _natural(row.stratum or "=")))
         if any(row.stratum for row in mine):
             told = tuple((named.get(row.stratum, row.stratum) or "all images", row) for row in mine)
             found.append(Within(component, quantity, (real, synthetic), told))

@@ -213,10 +213,15 @@ def _request(bench: Bench, generator: Generator, real: ImageSet, n: int, purpose
 
 
 def _paired(synthetic: ImageSet, request: Request) -> ImageSet:
-    """Return the images with the ids of those that they were made from, where each was made from one."""
-    if request.sources is None or synthetic.sources is not None or len(synthetic) != request.n:
+    """Return the images with the ids of those that they were made from, where each was made from one.
+
+    Test cases made from images of one patient are no more independent than these, so they belong to that patient.
+    """
+    if request.sources is None or len(synthetic) != request.n:
         return synthetic
-    return replace(synthetic, sources=request.sources.ids, checked=False)
+    sources = synthetic.sources or request.sources.ids
+    patients = request.sources.patients if request.purpose == "test" and sources == request.sources.ids else synthetic.patients
+    return replace(synthetic, sources=sources, patients=patients, checked=False)
 
 
 def synthetic_layout(data: DataSpec, folder: Path) -> Layout:

@@ -262,7 +262,7 @@ class Ddpm(TrainedGenerator):
                     done += new
                     context.progress(done, request.n)
         seen = request.labels if self.conditions() else None
-        return synthetic(request, context, self.name, facts, images, masks if given is None else given, seen)
+        return synthetic(request, self.name, facts, images, masks if given is None else given, seen)
 
     def _loaded(self, left: Kept, name: str, device: str) -> torch.nn.Module:
         network = self._network(left.facts).to(device)

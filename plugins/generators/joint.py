@@ -76,7 +76,7 @@ class JointGenerator(TrainedGenerator):
                     masks[rows[:new]] = masks_of(found[:, facts.shape[0] :], facts.regions, left.numbers["mask_threshold"])
                 context.progress(int(rows[new - 1]) + 1, request.n)
         labels = np.array(facts.labels, dtype=np.int64)[classes] if facts.labels else None
-        return synthetic(request, context, self.name, facts, images, masks, labels)
+        return synthetic(request, self.name, facts, images, masks, labels)
 
     @abstractmethod
     def maker(self, left: Kept, device: str) -> Maker:

@@ -196,12 +196,12 @@ def require_masks(request: Request, facts: Facts) -> np.ndarray:
 
 
 def synthetic(
-    request: Request, context: Context, name: str, facts: Facts, images: np.ndarray, masks: np.ndarray | None, labels: np.ndarray | None
+    request: Request, name: str, facts: Facts, images: np.ndarray, masks: np.ndarray | None, labels: np.ndarray | None
 ) -> ImageSet:
     """Return the images as a set, with the spacing asked for, or else that of training."""
     return ImageSet(
         images=images,
-        ids=tuple(f"{name}-{request.purpose}-{context.seed}-{row}" for row in range(len(images))),
+        ids=tuple(f"{name}{'-test' if request.purpose == 'test' else ''}-{row:05d}" for row in range(len(images))),
         spacing_mm=tuple(request.spacing_mm) or facts.spacing_mm,
         masks=masks,
         labels=None if labels is None else np.asarray(labels, dtype=np.int64),

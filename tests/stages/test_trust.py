@@ -136,7 +136,7 @@ def test_factors_pair_each_synthetic_case_with_its_source(project: Project, host
     store, audit = audited(project, host, generator="redrawn")
     rows = {(r.variant, r.tested_on, r.real_share): r for r in store.current(TrustRow, audit) if r.value is not None}
     made = store.current(ImageSetRow, audit, role="synthetic_test")[0]
-    assert made.n == 36
+    assert (made.n, made.patients) == (36, 12)
 
     for mix in MIXES:
         real, synthetic = (dice(store, audit, side, mix) for side in ("real", "synthetic"))

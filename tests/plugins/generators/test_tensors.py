@@ -203,15 +203,15 @@ def test_requested_masks_must_be_like_those_of_training() -> None:
         require_masks(Request(n=2, masks=np.full((2, 4, 6), 2, np.uint8)), FACTS)
 
 
-def test_synthetic_set_says_where_it_comes_from(tmp_path: Path, picture_set: Callable[..., ImageSet]) -> None:
-    """Spacing is the one asked for or that of training, ids differ by purpose and seed, sources are those of the request."""
-    sources, context = picture_set(n=3), Context(seed=1, workdir=tmp_path)
+def test_synthetic_set_says_where_it_comes_from(picture_set: Callable[..., ImageSet]) -> None:
+    """Spacing is the one asked for or that of training, ids differ by purpose, sources are those of the request."""
+    sources = picture_set(n=3)
     images, masks = np.zeros((3, 1, 4, 6), np.float32), np.ones((3, 4, 6), np.uint8)
     asked = Request(n=3, sources=sources, spacing_mm=(2.0, 3.0))
-    made = synthetic(asked, context, "ddpm", FACTS, images, masks, np.array([2, 5, 9]))
+    made = synthetic(asked, "ddpm", FACTS, images, masks, np.array([2, 5, 9]))
     assert (made.origin, made.spacing_mm, made.sources) == ("synthetic", (2.0, 3.0), sources.ids)
     assert made.labels is not None
     assert made.labels.tolist() == [2, 5, 9]
-    test = synthetic(Request(n=3, purpose="test"), context, "ddpm", FACTS, images, None, None)
+    test = synthetic(Request(n=3, purpose="test"), "ddpm", FACTS, images, None, None)
     assert test.spacing_mm == (0.5, 0.5)
     assert not set(test.ids) & set(made.ids)
