@@ -152,7 +152,8 @@ class Cache:
             # Another audit finished the same cell in the same moment: its result is as good.
             shutil.rmtree(workspace)
         shutil.rmtree(workspace.with_name(f"{workspace.name}.old"), ignore_errors=True)
-        shutil.rmtree(self.root / "unfinished" / key, ignore_errors=True)
+        if result.status != "failed":
+            shutil.rmtree(self.root / "unfinished" / key, ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove workspaces whose process is gone; a killed run leaves some behind."""

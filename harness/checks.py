@@ -14,7 +14,7 @@ from .errors import HarnessError, InputError, Problem, raise_if
 from .host import Host, Offer
 from .quantities import Quantity
 from .records import ComponentRow
-from .spec import Criterion, DataSpec, Reference, digest
+from .spec import LESION_SIZE, Criterion, DataSpec, Reference, digest
 from .specfile import SpecFile
 
 STATISTICS = ("percent_agreement", "fleiss_kappa", "krippendorff_alpha", "gwet_ac1")
@@ -198,15 +198,16 @@ def _pairs(file: SpecFile, parts: Parts) -> Iterator[Problem]:
 def _strata(file: SpecFile) -> Iterator[Problem]:
     """Yield the strata that the data do not have."""
     data = file.spec.data
-    known = sorted({*data.groups, *(["label"] if data.labels is not None else [])})
+    images = {*data.groups, *(["label"] if data.labels is not None else [])}
+    sized = images | ({LESION_SIZE} if data.masks is not None and file.spec.tasks is not None else set())
     asked: list[tuple[str, str, str]] = [(stratum, "", file.where("strata")) for stratum in file.spec.strata or ()]
     for purpose, declared in file.spec.purposes.items():
         for index, criterion in enumerate(declared.criteria):
             where = file.where("purposes", purpose, "criteria", index, "strata")
             asked += [(stratum, f"{criterion.id}: ", where) for stratum in criterion.strata]
     for stratum, who, where in asked:
-        if stratum not in known:
-            yield Problem(f"{who}no stratum is called {stratum!r}", where, f"known: {_list(known)}")
+        if stratum not in sized:
+            yield Problem(f"{who}no stratum is called {stratum!r}", where, f"known: {_list(sorted(sized))}")
 
 
 def _offered(data: DataSpec) -> set[str]:

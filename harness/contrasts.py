@@ -52,12 +52,21 @@ class Audited:
 
     @cached_property
     def values(self) -> dict[Key, ScoreRow]:
-        """Its values: what was measured, and how tasks did that learned from synthetic images."""
+        """Its values: what was measured, and how tasks did on real images that learned from synthetic ones.
+
+        Paired differences of tasks are of the whole test set, so what tasks do within strata is left to each dossier.
+        """
         return {
             _key(row): row
             for row in self.content.scores
             if (row.stage == "measure" and not row.perturbation)
-            or (row.stage == "evaluate" and row.repeat is None and (row.real_share, row.synthetic_share) != BASELINE)
+            or (
+                row.stage == "evaluate"
+                and row.repeat is None
+                and (row.real_share, row.synthetic_share) != BASELINE
+                and row.tested_on == "real"
+                and not row.stratum
+            )
         }
 
     @cached_property

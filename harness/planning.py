@@ -122,6 +122,7 @@ def _answers(row: ScoreRow, criterion: Criterion) -> bool:
     wanted = criterion.quantity + ("_gain" if criterion.gain_at_least is not None else "")
     same = f"{row.component}.{row.quantity}" == wanted and criterion.extractor in (None, row.extractor)
     mix = criterion.mix is None or (row.real_share, row.synthetic_share) == tuple(criterion.mix)
+    mix = mix and row.tested_on in ("", "real") and not row.region
     return same and mix and row.stage in ("measure", "evaluate") and row.repeat is None and not row.stratum
 
 

@@ -65,6 +65,8 @@ class Reference(Model):
         return {self.name: self.options} if self.options else self.name
 
 
+# A stratum of the test images of tasks: thirds by the size of the lesion, where there are masks.
+LESION_SIZE = "lesion_size"
 # What reads images where none is named: neither needs weights.
 EXTRACTORS = tuple(map(Reference.model_validate, ("pixels", "random_conv")))
 

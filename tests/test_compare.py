@@ -504,3 +504,15 @@ def test_two_audits_that_ran_are_compared(project: Project) -> None:
     assert len(Store(path).current(ScoreRow, ids[0], stage="half", quantity="fid")) == 10
     assert line_of(shown, "frechet.fid", "label=0").contrasts[0].difference is None
     assert [word for _, words in shown.verdicts for word in words] == ["insufficient_evidence"] * 2
+
+
+def test_what_tasks_did_on_synthetic_images_and_within_strata_is_not_their_result() -> None:
+    """The result of a task is what it did on all real test images, whatever other rows there are of the same quantity."""
+    rows = rows_of("vae", VAE, 1)
+    score = next(row for row in rows if isinstance(row, ScoreRow) and row.synthetic_share == 1.0 and row.quantity == "dice")
+    others = [
+        score.model_copy(update={"tested_on": "synthetic", "value": 0.1}),
+        score.model_copy(update={"stratum": "site=a", "value": 0.2}),
+    ]
+    plain, crowded = (audited("A", "vae", [*rows, *more]) for more in ([], others))
+    assert {key: row.value for key, row in crowded.values.items()} == {key: row.value for key, row in plain.values.items()}

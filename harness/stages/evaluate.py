@@ -26,7 +26,7 @@ from ..images import ImageSet
 from ..quantities import Quantity, Record
 from ..records import CaseScoreRow, CellStatus, ScoreRow
 from ..resampling import draw
-from ..spec import AuditSpec
+from ..spec import LESION_SIZE, AuditSpec
 from ..statistics.intervals import Interval, mean_interval
 from .measure import asked
 
@@ -35,7 +35,7 @@ LEAST_UNITS = 10
 GAIN = "_gain"
 SCORED = "scored.npz"
 REASONS = "reasons.json"
-LESION_SIZE = "lesion_size"
+NOTES = "notes.json"
 # The quantity that trust factors are made of.
 TRUSTED = "dice"
 Mix = tuple[float, float]
@@ -103,7 +103,7 @@ def _strata(spec: AuditSpec) -> list[str]:
 
 
 def strata(test: ImageSet, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the rows of test images in each stratum, as `label=0`; a stratum that holds all of them is none.
+    """Return the rows of test images in each stratum, as `label=0`.
 
     Lesion sizes are thirds of the images with a lesion, by its share of the image.
     """
@@ -113,7 +113,7 @@ def strata(test: ImageSet, names: Sequence[str]) -> dict[str, np.ndarray]:
         known = values.get(name)
         for value in [] if known is None else sorted(set(known.tolist()) - {""}):
             found[f"{name}={value}"] = np.flatnonzero(known == value)
-    return {label: rows for label, rows in found.items() if len(rows) < len(test)}
+    return found
 
 
 def _sizes(test: ImageSet) -> np.ndarray | None:
@@ -151,7 +151,9 @@ def _scored(bench: Bench, cell: Cell, folder: Path, fitted: Path, test: ImageSet
     arguments = cell.arguments
     part = bench.parts.tasks[arguments["task"]]
     assert isinstance(part.component, Task)
-    scored = trials.score(part, test, _context(bench, cell, folder, fitted))
+    context = _context(bench, cell, folder, fitted)
+    scored = trials.score(part, test, context)
+    (folder / NOTES).write_text(json.dumps(context.notes, sort_keys=True), encoding="utf-8")
     trials.keep(folder / SCORED, {name: values.filled(np.nan) for name, values in scored.items()})
     row = {"cell": cell.key, "component": part.name, "tested_on": tested_on, "real_share": arguments["mix"][0],
            "synthetic_share": arguments["mix"][1], "repeat": arguments["repeat"]}  # fmt: skip
@@ -225,15 +227,28 @@ def summarise(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     for tested_on in ("real", *(["synthetic"] if "test" in cell.arguments else [])):
         # Without synthetic test images there is a row for each mix all the same, which says why.
         test, found = known.get(tested_on, known["real"]), gathered(bench, cell.arguments, tested_on)
-        yield from _columns(cell, bench.seed, task, part.name, tested_on, "", test, found)
+        summed = _columns(cell, bench.seed, task, part.name, tested_on, "", test, found)
+        yield from _noted(bench, cell.arguments, tested_on, summed)
     test = known["real"]
     for place, (label, rows) in enumerate(strata(test, cell.arguments["strata"]).items()):
         found = gathered(bench, cell.arguments, "real", (place, label))
         yield from _columns(cell, bench.seed, task, part.name, "real", label, test.take(rows), found)
 
 
+def _noted(bench: Bench, arguments: Mapping[str, Any], tested_on: str, rows: Iterator[ScoreRow]) -> Iterator[Record]:
+    """Yield the rows with what the task noted of the quantity in the first repeat of the mix."""
+    keys = list(arguments["runs" if tested_on == "real" else "retests"])[:: arguments["repeats"]]
+    notes: dict[Mix, dict[str, str]] = {}
+    for mix, key in zip(arguments["mixes"], keys, strict=True):
+        path = bench.cache.folder(key) / NOTES
+        notes[tuple(mix)] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for row in rows:
+        mine = notes[row.real_share or 0.0, row.synthetic_share or 0.0]
+        yield row.model_copy(update={"method": mine.get(row.quantity.removesuffix(GAIN), "")})
+
+
 def _columns(cell: Cell, seed: int, task: Task, name: str, tested_on: str, stratum: str, test: ImageSet,
-             found: Mapping[Mix, Found]) -> Iterator[Record]:  # fmt: skip
+             found: Mapping[Mix, Found]) -> Iterator[ScoreRow]:  # fmt: skip
     """Yield the values and gains of every quantity and column on one test set."""
     columns = task.columns(test)
     for quantity in task.quantities:

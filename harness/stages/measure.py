@@ -22,7 +22,7 @@ from ..pictures import nearest
 from ..quantities import Quantity, Record
 from ..records import CellStatus, ImageScoreRow, ScoreRow
 from ..scoring import ROLES, Arms, Halves, Lender, score_with_halves
-from ..spec import AuditSpec
+from ..spec import LESION_SIZE, AuditSpec
 from . import standouts
 from .extract import Described
 
@@ -63,7 +63,8 @@ def strata(spec: AuditSpec) -> list[str]:
     data = spec.data if spec.data.synthetic is None else spec.data.synthetic
     # What a table or a header says of real images, it does not say of the generator's.
     rules = {"label": data.labels, **{name: rule for name, rule in data.groups.items() if name in spec.data.groups}}
-    return asked(spec, [name for name, rule in rules.items() if rule is not None and rule.column is None and rule.header is None])
+    own = [name for name, rule in rules.items() if rule is not None and rule.column is None and rule.header is None]
+    return [name for name in asked(spec, own) if name != LESION_SIZE]
 
 
 def asked(spec: AuditSpec, own: Sequence[str]) -> list[str]:

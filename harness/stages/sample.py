@@ -25,6 +25,7 @@ from ..spec import Attribute, AuditSpec, DataSpec, Layout, digest
 
 REAL = ("train", "validation", "test")
 SHOWN = 24
+EXAMPLES = 5
 NAMES = "names.json"
 FINGERPRINTS = "fingerprints.json"
 Severity = Literal["note", "warning", "adverse", "breach"]
@@ -72,14 +73,15 @@ def cells(draft: Draft, spec: AuditSpec, generator: Part, data: str) -> Made:
         title = f"train {generator.name}"
         fitted = draft.add("sample", generator.name, title, "sample.fit", {"data": data}, generator.identity, [data], 120)
 
-    def ask(n: int, purpose: Purpose) -> str:
-        arguments = {"data": data, "n": n, "purpose": purpose, "fitted": fitted}
+    def ask(n: int, purpose: Purpose, others: str | None) -> str:
+        arguments = {"data": data, "n": n, "purpose": purpose, "fitted": fitted, "others": others}
         title = f"{n} images from {generator.name}" + (", to test tasks on" if purpose == "test" else "")
-        needs = [data, *([fitted] if fitted else [])]
+        needs = [data, *(key for key in (fitted, others) if key)]
         return draft.add("sample", generator.name, title, "sample.generate", arguments, generator.identity, needs, 30)
 
     wanted = spec.tasks.synthetic_test if spec.tasks else 0
-    return Made(ask(spec.samples, "train"), ask(wanted, "test") if wanted else None, fitted)
+    made = ask(spec.samples, "train", None)
+    return Made(made, ask(wanted, "test", made) if wanted else None, fitted)
 
 
 def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
@@ -167,7 +169,8 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         (folder / NAMES).write_text(json.dumps(loaded.names, sort_keys=True), encoding="utf-8")
         yield from _notes(cell, "synthetic", loaded.notes)
     elif isinstance(answer, ImageSet):
-        synthetic, prints = answer, datasets.fingerprints(answer)
+        synthetic = _paired(replace(answer, origin="synthetic"), request)
+        prints = datasets.fingerprints(synthetic)
     else:
         raise InputError(f"the generator returned {type(answer).__name__}; it must return an ImageSet or the folder of its files")
     if synthetic.images.shape[1:] != train.images.shape[1:]:
@@ -180,8 +183,9 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     elif len(synthetic) < n:
         text = f"{n} synthetic images were asked for and {len(synthetic)} came back."
         yield FindingRow(cell=cell.key, severity="warning", kind="too_few_images", text=text)
-    synthetic = _paired(synthetic, request)
     yield from _identical(bench, cell, synthetic, prints)
+    if cell.arguments["others"]:
+        yield from _repeated(bench, cell, synthetic)
     datasets.save(synthetic, folder / "synthetic")
     if purpose == "test":
         yield _row(cell, "synthetic_test", synthetic, preprocessing)
@@ -210,6 +214,16 @@ def _request(bench: Bench, generator: Generator, real: ImageSet, n: int, purpose
     sources = real.take(np.random.default_rng(derive(bench.seed, "sources", *words)).permutation(len(real))[:n])
     given = {name: getattr(sources, name) for name in wanted}
     return Request(n, labels=sources.labels, sources=sources, spacing_mm=real.spacing_mm, purpose=purpose, **given)
+
+
+def _repeated(bench: Bench, cell: Cell, synthetic: ImageSet) -> Iterator[Record]:
+    """Say which synthetic test images are among those that tasks train on."""
+    others = bench.images(cell.arguments["others"], "synthetic")
+    known = {print_ for _, print_ in datasets.fingerprints(others)}
+    same = [name for name, print_ in datasets.fingerprints(synthetic) if print_ in known]
+    if same:
+        text = f"{len(same)} of {len(synthetic)} synthetic test images are identical to synthetic images that tasks train on."
+        yield FindingRow(cell=cell.key, severity="adverse", kind="synthetic_overlap", text=text, evidence=", ".join(same[:EXAMPLES]))
 
 
 def _paired(synthetic: ImageSet, request: Request) -> ImageSet:

@@ -286,7 +286,7 @@ def _read(path: Path | None, configuration: str, held: Mapping[str, Stateful], d
         return None
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError):
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnpicklingError):
         return None
     if not isinstance(content, dict) or content.get("configuration") != configuration:
         return None

@@ -125,6 +125,7 @@ class Segmentation(NetworkTask):
         assert test.masks is not None
         found = {quantity.name: np.full((len(test), self._outputs), np.nan) for quantity in self.quantities}
         tolerance_mm = min(test.spacing_mm) if self.tolerance_mm is None else self.tolerance_mm
+        present = np.zeros((len(test), self._outputs), dtype=bool)
         with deterministic(context), torch.no_grad(), _enough_memory("one image", "side"):
             network = self._with_weights(content, context.device)
             for case, (image, mask) in enumerate(zip(test.images, test.masks, strict=True)):
@@ -132,10 +133,11 @@ class Segmentation(NetworkTask):
                 seen = averaged_down(torch.tensor(image[None], device=context.device), self._side(test))
                 predicted = self._predicted(network, (seen - content["mean"]) / content["scale"], test.size_px)
                 for k, (region, truth) in enumerate(zip(predicted, self._regions(mask[None])[0], strict=True)):
+                    present[case, k] = truth.any()
                     for name, value in agreement(region, truth, test.spacing_mm, tolerance_mm, self.empty).items():
                         found[name][case, k] = value
                 context.progress(case + 1, len(test))
-        return {name: _columns(np.ma.masked_invalid(values)) for name, values in found.items()}
+        return {name: _columns(np.ma.masked_invalid(values), present) for name, values in found.items()}
 
     @property
     def _outputs(self) -> int:
@@ -236,11 +238,16 @@ def _separate() -> Any:
     return lambda answer, truth: overlap(answer, truth) + binary_cross_entropy_with_logits(answer, truth)
 
 
-def _columns(values: np.ma.MaskedArray) -> np.ma.MaskedArray:
-    """Return (N,) of one region, (N, 1 + regions) of several: the mean over those with a value, then each."""
+def _columns(values: np.ma.MaskedArray, present: np.ndarray) -> np.ma.MaskedArray:
+    """Return (N,) of one region, (N, 1 + regions) of several: the mean over those with a value, then each.
+
+    A case has no mean where a region that is present in its truth has no value, as a distance where it was missed altogether: the
+    mean over the regions that were found would be better for having missed one. present: (N, regions) bool.
+    """
     if values.shape[1] == 1:
         return values[:, 0]
-    return np.ma.column_stack([values.mean(axis=1), values])
+    whole = np.ma.masked_where((np.ma.getmaskarray(values) & present).any(axis=1), values.mean(axis=1))
+    return np.ma.column_stack([whole, values])
 
 
 def _listed(labels: Any) -> str:

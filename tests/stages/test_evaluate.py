@@ -122,9 +122,10 @@ def test_a_criterion_may_ask_for_every_stratum(project: Project, host: Host) -> 
     )
 
 
-def test_strata_that_hold_every_image_are_none() -> None:
-    """One class or one group says nothing beside the whole; masks that are all empty have no size."""
+def test_strata_are_those_of_the_images() -> None:
+    """One class is one stratum; a group that the images do not have is none, and so is a size where all masks are empty."""
     images = real(12)
-    whole = strata(images, ["label", "site", "lesion_size"])
-    assert all(0 < len(rows) < 12 for rows in whole.values())
-    assert strata(images.take(np.flatnonzero(images.labels == 0)), ["label"]) == {}  # type: ignore[arg-type]
+    whole = strata(images, ["label", "lesion_size", "scanner"])
+    assert {label.split("=")[0] for label in whole} <= {"label", "lesion_size"}
+    benign = images.take(np.flatnonzero(images.labels == 0))  # type: ignore[arg-type]
+    assert {label: len(rows) for label, rows in strata(benign, ["label"]).items()} == {"label=0": len(benign)}

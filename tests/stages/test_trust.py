@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from harness.api import Context, Generator, ImageSet, Quantity, Request, Task, hookimpl
 from harness.host import Host
-from harness.records import CaseScoreRow, CellRow, ImageSetRow, ScoreRow, TrainingRow, TrustRow
+from harness.records import CaseScoreRow, CellRow, FindingRow, ImageSetRow, ScoreRow, TrainingRow, TrustRow
 from harness.statistics.trust import trust_factors
 from harness.store import Store
 from tiny_audit import Project
@@ -73,6 +74,31 @@ class Loose(Redrawn):
         return ImageSet(images, ids, request.spacing_mm, masks=masks, labels=request.labels, origin="synthetic")
 
 
+class Repeating(Loose):
+    """Makes the same images whatever they are for."""
+
+    name = "repeating"
+
+    def sample(self, request: Request, context: Context) -> ImageSet:
+        """Return noise of one seed."""
+        return super().sample(request, Context(1, context.workdir))
+
+
+class Generous(Redrawn):
+    """Returns twice as many images as were asked for."""
+
+    name = "generous"
+
+    def sample(self, request: Request, context: Context) -> ImageSet:
+        """Return every image twice."""
+        made = super().sample(request, context)
+        again = replace(made, ids=tuple(f"again-{name}" for name in made.ids), images=made.images[::-1], checked=False)
+        ids = (*made.ids, *again.ids)
+        images = np.concatenate([made.images, again.images])
+        masks = np.concatenate([made.masks, again.masks])  # type: ignore[arg-type]
+        return ImageSet(images, ids, made.spacing_mm, masks=masks, origin="synthetic")
+
+
 class Threshold(Task):
     """Calls everything darker than the mean lesion of its training images a lesion."""
 
@@ -105,7 +131,7 @@ def host() -> Host:
         @staticmethod
         @hookimpl
         def harness_generators() -> list[type[Generator]]:
-            return [Redrawn, Loose]
+            return [Redrawn, Loose, Repeating, Generous]
 
         @staticmethod
         @hookimpl
@@ -174,6 +200,21 @@ def test_images_without_sources_do_not_pair(project: Project, host: Host) -> Non
     assert store.current(ImageSetRow, audit, role="synthetic_test")[0].n == 40
 
 
+def test_test_images_that_tasks_train_on_are_found(project: Project, host: Host) -> None:
+    """A generator that ignores seed and purpose tests tasks on what they learned from: an adverse finding says how many."""
+    store, audit = audited(project, host, generator="repeating")
+    found = [f for f in store.current(FindingRow, audit) if f.kind == "synthetic_overlap"]
+    assert [(f.severity, f.text.split(" are ")[0]) for f in found] == [("adverse", "40 of 40 synthetic test images")]
+    clean, other = audited(project, host, generator="loose")
+    assert not [f for f in clean.current(FindingRow, other) if f.kind == "synthetic_overlap"]
+
+
+def test_images_beyond_those_asked_for_pair_with_none(project: Project, host: Host) -> None:
+    """Which of them belongs to which mask is not known, so nothing is called paired."""
+    store, audit = audited(project, host, generator="generous")
+    assert {r.value for r in store.current(TrustRow, audit, variant="cosine")} == {None}
+
+
 def test_tasks_are_summarised_on_both_test_sets(project: Project, host: Host) -> None:
     """Every mix has a value on real and on synthetic images, and a gain over (1, 0) on each."""
     store, audit = audited(project, host, generator="redrawn")
@@ -202,8 +243,10 @@ def test_more_images_than_masks_are_refused(project: Project, host: Host) -> Non
     """A generator that works from masks gets each once."""
     store, audit = audited(project, host, generator="redrawn", samples=97)
     cells = [c for c in store.current(CellRow, audit) if c.stage == "sample" and c.status != "ok"]
-    assert [c.status for c in cells] == ["not_computable"]
-    assert "works from masks of 96 train images, and 97 were asked for" in cells[0].reason
+    assert {c.status for c in cells} == {"not_computable"}
+    assert all("works from masks of 96 train images, and 97 were asked for" in c.reason for c in cells)
+    values = store.current(ScoreRow, audit, quantity="dice", tested_on="real", real_share=1.0)
+    assert [row.status for row in values if row.repeat is None] == ["ok"]
 
 
 def test_without_synthetic_test_images_there_are_no_factors(project: Project, host: Host) -> None:

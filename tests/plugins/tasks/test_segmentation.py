@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from harness.api import Context, ImageSet, InputError, NotComputable
 from harness.testing import check
-from harness_plugins.tasks.segmentation import Segmentation
+from harness_plugins.tasks.segmentation import Segmentation, _columns
 
 QUICK = Segmentation(steps=40, check_every=10, batch_size=8, learning_rate=1e-2, channels=(4, 8, 8, 16))
 NESTED = {"whole": (1, 2), "core": (2,)}
@@ -322,3 +322,12 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message
     """Unknown networks, widths of another network, regions without labels or of background are errors that say what is allowed."""
     with pytest.raises(ValidationError, match=message):
         Segmentation(**options)
+
+
+def test_a_missed_region_leaves_no_mean_distance() -> None:
+    """The mean over the regions that were found would be better for having missed one; a region that is not there takes nothing away."""
+    values = np.ma.masked_invalid([[0.0, 6.0], [0.0, np.nan], [2.0, np.nan]])
+    present = np.array([[True, True], [True, True], [True, False]])
+    found = _columns(values, present)
+    assert found[:, 0].filled(-1).tolist() == [3.0, -1.0, 2.0]
+    assert found[:, 2].filled(-1).tolist() == [6.0, -1.0, -1.0]
