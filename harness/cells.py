@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from .records import ROWS, CellStatus
 from .spec import digest
 
 LEAST_FREE_BYTES = 1_000_000
+UNFINISHED_DAYS = 30
 TOLERANT = frozenset({
     "evaluate.summarise", "trust.factors", "standouts.run", "rate.read", "rate.agree", "judge_cell.run", "planting.plant", "qualify.decide",
 })  # fmt: skip
@@ -156,7 +158,11 @@ class Cache:
             shutil.rmtree(self.root / "unfinished" / key, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove workspaces whose process is gone; a killed run leaves some behind."""
+        """Remove workspaces whose process is gone (a killed run leaves some behind), and what lay unfinished for a month."""
+        oldest = time.time() - UNFINISHED_DAYS * 86400
+        for path in (self.root / "unfinished").glob("*"):
+            if max(part.stat().st_mtime for part in (path, *path.rglob("*"))) < oldest:
+                shutil.rmtree(path, ignore_errors=True)
         for path in self.root.glob("*.*.*") if self.root.is_dir() else ():
             owner = path.name.split(".")[1]
             if owner.isdigit() and not Path(f"/proc/{owner}").exists():

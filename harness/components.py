@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -70,7 +71,12 @@ class Context:
         self.notes[quantity] = text
 
     def record(self, series: str, step: int, value: float) -> None:
-        """Add a point to the training curve, which is stored with the audit: a loss, or `seconds` of training up to this step."""
+        """Add a point to the training curve, which is stored with the audit: a loss, or `seconds` of training up to this step.
+
+        ValueError where the value is not finite, at once and not when the training is over.
+        """
+        if not math.isfinite(value):
+            raise ValueError(f"{series} is {value} at step {step}, which is not finite")
         self.curve.append((series, step, value))
 
     def progress(self, done: int, total: int) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -237,6 +240,24 @@ def test_a_training_that_was_interrupted_goes_on(project: Project, host: Host) -
     store = Store(project.folder / "results.duckdb")
     assert [(r.series, r.step, r.value) for r in store.current(TrainingRow, audit)] == [("loss", 2, 0.5)]
     assert not [path for path in project.folder.rglob("steps.txt") if "unfinished" in path.parts]
+
+
+def test_what_was_never_finished_goes_after_a_month(project: Project, host: Host) -> None:
+    """A checkpoint of yesterday stays, one of last month is removed when an audit starts."""
+    cache = project.audit(host).cache
+    for name, days in (("old", 31), ("new", 1)):
+        file = cache.unfinished(name) / "network.pt"
+        file.write_text("x")
+        for path in (file, file.parent):
+            os.utime(path, (time.time() - days * 86400,) * 2)
+    cache.sweep()
+    assert sorted(path.name for path in (cache.root / "unfinished").iterdir()) == ["new"]
+
+
+def test_a_curve_is_finite(tmp_path: Path) -> None:
+    """A loss that is no number is refused where it is told."""
+    with pytest.raises(ValueError, match="loss is nan at step 3, which is not finite"):
+        Context(1, tmp_path).record("loss", 3, float("nan"))
 
 
 def test_more_images_than_masks_are_refused(project: Project, host: Host) -> None:
