@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,10 @@ def test_an_example_fits_the_components(file: Path, tmp_path: Path, monkeypatch:
     for variable in ("HARNESS_TEST_DATA", "BUSBRA"):
         monkeypatch.setenv(variable, str(tmp_path))
     (tmp_path / "mammo_mcgan" / "synthetic_a").mkdir(parents=True)
-    parts = assemble(specfile.read(file), Host.discover())
+    # What a generator reads must be there, and the images of the examples are made by a command of their README.
+    folder = shutil.copytree(file.parent, tmp_path / "audit", ignore=shutil.ignore_patterns("out", "data"))
+    (folder / "data" / "train").mkdir(parents=True)
+    parts = assemble(specfile.read(folder / file.name), Host.discover())
     assert parts.generator is not None
     assert file.name in (file.parent / "README.md").read_text(encoding="utf-8")
 
