@@ -67,6 +67,7 @@ def sweeps(rows: Iterable[TrustRow]) -> list[Sweep]:
 def _sweep(task: str, rows: Sequence[TrustRow]) -> Sweep:
     mixes = tuple(dict.fromkeys(_mix(row) for row in rows))
     shown = [row for row in rows if row.variant in DRAWN and _said(row)]
+    shown.sort(key=lambda row: (row.factor, DRAWN.index(row.variant), row.region, row.tested_on))
     keys = dict.fromkeys((row.factor, row.variant, row.region, row.tested_on) for row in shown)
     found = {(row.factor, row.variant, row.region, row.tested_on, _mix(row)): row for row in rows}
     lines = tuple(Line(*key, tuple(found.get((*key, mix)) for mix in mixes)) for key in keys)

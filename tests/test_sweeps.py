@@ -64,3 +64,11 @@ def test_training_curves_are_by_series_and_seconds_stand_beside() -> None:
     ]
     assert trainings(rows[:2])[0].seconds is None
     assert trainings([]) == []
+
+
+def test_factors_stand_in_their_order() -> None:
+    """T1 comes before T5, and the reading as printed before the corrected one, in whatever order the rows come."""
+    rows = [row(factor, variant, 1, 0, 0.9) for factor, variant in
+            (("T5", "cv"), ("T2", "over_region_means"), ("T2", "literal_over_images"), ("T1", "image_first"))]  # fmt: skip
+    found = sweeps(rows)[0].lines
+    assert [line.variant for line in found] == ["image_first", "literal_over_images", "over_region_means", "cv"]
