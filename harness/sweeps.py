@@ -82,7 +82,7 @@ def _sweep(task: str, rows: Sequence[TrustRow]) -> Sweep:
 
 
 def _said(row: TrustRow) -> bool:
-    """Return whether a reading belongs in the table: the one without pairs stands in for the one with pairs where there are none."""
+    """Return whether a reading belongs in the table: the one that needs no pairs only where it has a value."""
     return row.variant != "wasserstein" or row.value is not None
 
 

@@ -25,7 +25,6 @@ from ..spec import Attribute, AuditSpec, DataSpec, Layout, digest
 
 REAL = ("train", "validation", "test")
 SHOWN = 24
-EXAMPLES = 5
 NAMES = "names.json"
 FINGERPRINTS = "fingerprints.json"
 Severity = Literal["note", "warning", "adverse", "breach"]
@@ -219,11 +218,11 @@ def _request(bench: Bench, generator: Generator, real: ImageSet, n: int, purpose
 def _repeated(bench: Bench, cell: Cell, synthetic: ImageSet) -> Iterator[Record]:
     """Say which synthetic test images are among those that tasks train on."""
     others = bench.images(cell.arguments["others"], "synthetic")
-    known = {print_ for _, print_ in datasets.fingerprints(others)}
-    same = [name for name, print_ in datasets.fingerprints(synthetic) if print_ in known]
-    if same:
-        text = f"{len(same)} of {len(synthetic)} synthetic test images are identical to synthetic images that tasks train on."
-        yield FindingRow(cell=cell.key, severity="adverse", kind="synthetic_overlap", text=text, evidence=", ".join(same[:EXAMPLES]))
+    sides = (datasets.Loaded(images, fingerprints=datasets.fingerprints(images)) for images in (others, synthetic))
+    for overlap in datasets.overlaps(*sides):
+        if overlap.kind == "pixels":
+            text = f"{overlap.count} of {len(synthetic)} synthetic test images are identical to synthetic images that tasks train on."
+            yield FindingRow(cell=cell.key, severity="adverse", kind="synthetic_overlap", text=text, evidence=", ".join(overlap.examples))
 
 
 def _paired(synthetic: ImageSet, request: Request) -> ImageSet:

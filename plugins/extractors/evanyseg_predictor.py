@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from harness.api import Context, Extractor, ImageSet, InputError, NotComputable, Problem
 
+from ..tasks.overlap import dice
 from ..tasks.training import CHUNK, averaged_down, batches, deterministic, keep, kept, mirrored, shrunk, small_resnet, with_weights
 from .batches import in_batches
 
@@ -309,12 +310,6 @@ def _smooth(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> n
     """Return smooth noise with a standard deviation of 1."""
     noise = ndimage.gaussian_filter(rng.standard_normal(shape), sigma, mode="wrap")
     return np.asarray(noise / max(float(noise.std()), 1e-12))
-
-
-def dice(found: np.ndarray, truth: np.ndarray) -> float:
-    """Return the Dice coefficient of two boolean regions: 1 where both are empty, 0 where one is."""
-    together = int(found.sum()) + int(truth.sum())
-    return 2.0 * int((found & truth).sum()) / together if together else 1.0
 
 
 def agreement(predicted: np.ndarray, true: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> tuple[float, ...]:

@@ -26,10 +26,10 @@ from .tensors import (
     noise_sources,
     normal,
     padded,
+    pictures_of,
     require_classes,
     require_masks,
     require_regions,
-    signed,
     synthetic,
     turned,
     unsigned,
@@ -187,13 +187,7 @@ class Ddpm(TrainedGenerator):
         self, images: ImageSet, rows: np.ndarray, facts: Facts, rng: np.random.Generator, device: str
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what is to be made and what is given, both (N, channels, ...) in [-1, 1], turned alike and padded."""
-        import torch
-
-        parts = [signed(images.images[rows], device)]
-        if facts.regions:
-            assert images.masks is not None
-            parts.append(mask_channels(images.masks[rows], facts.regions, device))
-        both = padded(turned(torch.cat(parts, dim=1), self.flip_axes, self.rotations, rng), self._multiple)
+        both = padded(turned(pictures_of(images, rows, facts, device), self.flip_axes, self.rotations, rng), self._multiple)
         made = self._made(facts)
         return both[:, :made], both[:, made:]
 

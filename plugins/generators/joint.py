@@ -20,13 +20,12 @@ from .tensors import (
     cropped,
     kept,
     label_rows,
-    mask_channels,
     masks_of,
     noise_sources,
     padded,
+    pictures_of,
     require_classes,
     require_regions,
-    signed,
     synthetic,
     turned,
     unsigned,
@@ -139,14 +138,3 @@ def classes_of(images: ImageSet, rows: np.ndarray, facts: Facts, device: str) ->
         assert images.labels is not None
         found = label_rows(images.labels[rows], facts, len(rows))
     return torch.as_tensor(found, device=device)
-
-
-def pictures_of(images: ImageSet, rows: np.ndarray, facts: Facts, device: str) -> torch.Tensor:
-    """Return images and masks of these rows as channels, (N, C + K, ...) in [-1, 1]."""
-    import torch
-
-    parts = [signed(images.images[rows], device)]
-    if facts.regions:
-        assert images.masks is not None
-        parts.append(mask_channels(images.masks[rows], facts.regions, device))
-    return torch.cat(parts, dim=1)

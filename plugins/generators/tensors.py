@@ -109,6 +109,17 @@ def mask_channels(masks: np.ndarray, regions: tuple[int, ...], device: str) -> t
     return signed(np.stack([masks == region for region in regions], axis=1).astype(np.float32), device)
 
 
+def pictures_of(images: ImageSet, rows: np.ndarray, facts: Facts, device: str) -> torch.Tensor:
+    """Return images and masks of these rows as channels, (N, C + K, ...) in [-1, 1]."""
+    import torch
+
+    parts = [signed(images.images[rows], device)]
+    if facts.regions:
+        assert images.masks is not None
+        parts.append(mask_channels(images.masks[rows], facts.regions, device))
+    return torch.cat(parts, dim=1)
+
+
 def masks_of(channels: torch.Tensor, regions: tuple[int, ...], threshold: float) -> np.ndarray:
     """Return (N, K, ...) channels from [-1, 1] as (N, ...) uint8 masks: the strongest region where it is above the threshold in [0, 1]."""
     strength, strongest = ((channels.float() + 1.0) / 2.0).max(dim=1)

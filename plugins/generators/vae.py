@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 
 from harness.api import Context, ImageSet
 
-from .joint import GROUPS, JointGenerator, Maker, classes_of, number_of_classes, pictures_of, require_widths
-from .tensors import Facts, Kept, chunks, keep, normal, padded
+from .joint import GROUPS, JointGenerator, Maker, classes_of, number_of_classes, require_widths
+from .tensors import Facts, Kept, chunks, keep, normal, padded, pictures_of
 from .training import Ema, Precision, Spent, repeatable, set_rate, train
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from scipy.stats import linregress, pearsonr
 
 from harness.api import Context, ImageSet, InputError, NotComputable
 from harness.testing import check, phantoms
-from harness_plugins.extractors.evanyseg_predictor import COLUMNS, EvanysegPredictor, agreement, dice, graded, signed_depth, thirds
+from harness_plugins.extractors.evanyseg_predictor import COLUMNS, EvanysegPredictor, agreement, graded, signed_depth, thirds
+from harness_plugins.tasks.overlap import dice
 
 QUICK = EvanysegPredictor(segmenter_steps=3, predictor_steps=3, batch_size=4, candidates=12, channels=(4, 4, 8, 8))
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harness.api import ImageSet
-from harness_plugins.generators.joint import classes_of, number_of_classes, pictures_of
-from harness_plugins.generators.tensors import Facts
+from harness_plugins.generators.joint import classes_of, number_of_classes
+from harness_plugins.generators.tensors import Facts, pictures_of
 
 
 def labelled() -> ImageSet:
