@@ -20,6 +20,11 @@ from .scoring import Arms
 from .specfile import SpecFile
 
 
+def synthetic(run: int) -> str:
+    """Return the role under which a cell names the synthetic images of a sampling run, counted from 0."""
+    return f"synthetic {run}" if run else "synthetic"
+
+
 @dataclass
 class Bench:
     """The audit's components and the shelf of finished arrays, opened once per process and lent read-only.
@@ -35,7 +40,7 @@ class Bench:
     memory: int = MEMORY
     prints: dict[str, dict[bytes, int]] = field(default_factory=dict, repr=False)
     _images: dict[tuple[str, str], ImageSet] = field(default_factory=dict, repr=False)
-    _arms: dict[str, Arms] = field(default_factory=dict, repr=False)
+    _arms: dict[tuple[str, int], Arms] = field(default_factory=dict, repr=False)
 
     @cached_property
     def seed(self) -> int:
@@ -52,21 +57,26 @@ class Bench:
         """Return an array that a cell left, read-only."""
         return np.asarray(np.load(self.cache.folder(key) / f"{name}.npy", mmap_mode="r", allow_pickle=False))
 
-    def arms(self, arguments: Mapping[str, Any]) -> Arms:
-        """Return train, test and synthetic as a cell's arguments name them, with features where they have some, and their resamples."""
-        keys = {"train": arguments["data"], "test": arguments["data"], "synthetic": arguments["sample"]}
-        features = arguments.get("features") or {}
-        name = "|".join([*keys.values(), *features.values()])
-        if name not in self._arms:
+    def arms(self, arguments: Mapping[str, Any], run: int = 0) -> Arms:
+        """Return train, test and the synthetic images of a sampling run as a cell's arguments name them, and their resamples.
+
+        They have features where the arguments name some.
+        """
+        samples: list[str] = arguments["samples"]
+        keys = {"train": arguments["data"], "test": arguments["data"], "synthetic": samples[run]}
+        features: dict[str, str] = arguments.get("features") or {}
+        name = "|".join([arguments["data"], *samples, *features.values()])
+        if (name, run) not in self._arms:
             sides = {role: self.images(key, role) for role, key in keys.items()}
             if features:
-                sides = {role: side.with_features(self.array(features[role], "features")) for role, side in sides.items()}
-            comparison = Comparison(sides["train"], sides["test"], sides["synthetic"], self.memory)
-            # One comparison at a time: its distance matrices are the largest thing in a worker.
-            self._arms.clear()
+                roles = {"train": "train", "test": "test", "synthetic": synthetic(run)}
+                sides = {role: side.with_features(self.array(features[roles[role]], "features")) for role, side in sides.items()}
+            # The comparisons of one extractor at a time: their distance matrices are the largest thing in a worker.
+            self._arms = {known: arms for known, arms in self._arms.items() if known[0] == name}
+            comparison = Comparison(sides["train"], sides["test"], sides["synthetic"], self.memory // len(samples))
             size = self.file.spec.intervals
-            self._arms[name] = Arms(comparison, size.half_samples, size.floor_splits, self.seed)
-        return self._arms[name]
+            self._arms[name, run] = Arms(comparison, size.half_samples, size.floor_splits, self.seed, run)
+        return self._arms[name, run]
 
     def context(self, workdir: Path, *words: Any, fitted: str | None = None, unfinished: str | None = None) -> Context:
         """Return a context whose seed depends on the audit's seed and these words.

@@ -294,10 +294,13 @@ def limitations(
     ]  # fmt: skip
     data += [f"The {s.role} images carry no labels." for s in sets if not s.labels and s.role != "synthetic"]
     statistical = ["Intervals and bounds express sampling uncertainty only; bias from how cases were selected is not in them."]
-    runs = sum(s.role.startswith("synthetic") for s in sets)
+    runs = sum(s.role == "synthetic" for s in sets)
     if runs == 1:
         statistical.append("All synthetic images come from one sampling run; variation from run to run is not covered.")
-    results = [s for s in scores if s.repeat is None]
+    elif runs:
+        statistical.append(f"Values are means over {runs} sampling runs of one training of the generator; galleries, images that stand out "
+                           "and ratings are of the first alone.")  # fmt: skip
+    results = [s for s in scores if s.repeat is None and s.stage != "run"]
     blank = sum(s.status != "ok" for s in results)
     if blank:
         statistical.append(f"{number(blank)} of {counted(len(results), 'result')} could not be computed; the reasons are in section 7.")

@@ -15,6 +15,7 @@ import typer
 from . import __version__, specfile
 from .checks import Parts, assemble
 from .components import KINDS, Gives, Modality
+from .device import AUTO, usable
 from .errors import HarnessError, Problem, SpecError
 from .host import Host
 from .neighbours import MEMORY
@@ -62,7 +63,7 @@ def audit(
     store: StoreOption = None,
     cache: CacheOption = None,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Local worker processes of one thread each; 0: in this process.")] = 2,
-    device: Annotated[str, typer.Option(help="Where components that use torch compute: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Where components that use torch compute: auto, cpu, cuda, or cuda:N.")] = AUTO,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try cells again that failed in an earlier attempt.")] = False,
     memory: MemoryOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -158,7 +159,7 @@ def metrics(
     half_samples: Annotated[int, typer.Option("--half-samples", min=10, help="Resamples behind each interval.")] = 50,
     floor_splits: Annotated[int, typer.Option("--floor-splits", min=0, help="Splits behind each floor; 0: no floors.")] = 20,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="Where components that use torch compute: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Where components that use torch compute: auto, cpu, cuda, or cuda:N.")] = AUTO,
     memory: MemoryOption = None,
     form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.table,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -170,7 +171,7 @@ def metrics(
         real=real, synthetic=synthetic, train=train, data=quick.data_options(data, specfile.flow, "--data"),
         metrics=quick.references(metric or ["default"], specfile.flow, "--metric"),
         extractors=quick.references(extractor or (), specfile.flow, "--extractor"), gives=gives,
-        half_samples=half_samples, floor_splits=floor_splits, seed=seed, device=device, memory=megabytes(memory),
+        half_samples=half_samples, floor_splits=floor_splits, seed=seed, device=usable(device), memory=megabytes(memory),
     )  # fmt: skip
     if train is None and not quiet:
         print("without --train the real images stand for the training images: read memorisation accordingly", file=sys.stderr)
@@ -193,7 +194,7 @@ def qualify(
     store: StoreOption = None,
     cache: CacheOption = None,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Local worker processes of one thread each.")] = 2,
-    device: Annotated[str, typer.Option(help="Where components that use torch compute: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Where components that use torch compute: auto, cpu, cuda, or cuda:N.")] = AUTO,
     memory: MemoryOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
@@ -358,7 +359,8 @@ def _begun(file: specfile.SpecFile, results: Path, cache: Path | None, *, worker
            retry_failed: bool = False, memory: int | None = None) -> Audit:  # fmt: skip
     parts: Parts = assemble(file, Host.discover())
     results.parent.mkdir(parents=True, exist_ok=True)
-    return Audit(file, parts, Settings(results, cache or results.parent / "cache", workers, device, retry_failed, megabytes(memory)))
+    settings = Settings(results, cache or results.parent / "cache", workers, usable(device), retry_failed, megabytes(memory))
+    return Audit(file, parts, settings)
 
 
 def megabytes(memory: int | None) -> int:

@@ -198,6 +198,10 @@ def different(audits: Sequence[Audited]) -> list[Problem]:
         places += [
             f"version, options or files of {name}" for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)
         ]
+        arms = [role for role in ("train", "test") if _digest(first, role) != _digest(content, role)]
+        if arms and a.data_sha256 == b.data_sha256:
+            places.append(f"the {listed(arms)} images: an audit that trains its generator first sets validation images aside, another "
+                          "does not; name `data.validation`")  # fmt: skip
         if a.harness_version != b.harness_version:
             places.append(f"the harness ({a.harness_version}, {b.harness_version})")
         if places:
@@ -286,6 +290,10 @@ def _find(wanted: str, known: Sequence[tuple[str, Store]]) -> tuple[str, Store]:
 def _places(a: AuditRow, b: AuditRow) -> list[str]:
     ours, theirs = ({k: v for k, v in row.spec.items() if k not in ("title", "about", "generator")} for row in (a, b))
     return changes(ours, theirs) + (["purposes"] if ours.get("purposes") != theirs.get("purposes") else [])
+
+
+def _digest(content: Content, role: str) -> str:
+    return next((row.sha256 for row in content.image_sets if row.role == role), "")
 
 
 def _identities(content: Content) -> dict[str, str]:

@@ -45,7 +45,7 @@ ROLES = ("train", "validation", "test", "synthetic", "synthetic_test")
 RUN_ONLY = frozenset({"seconds", "peak_mb", "cached", "output", "run"})
 ORDER = (
     "role", "gallery", "position", "kind", "component", "quantity", "extractor", "scale", "rater_kind", "subset", "statistic",
-    "stratum", "region", "perturbation", "tested_on", "synthetic_share", "real_share", "severity", "repeat",
+    "stratum", "region", "perturbation", "tested_on", "synthetic_share", "real_share", "severity", "sampling_run", "repeat",
 )  # fmt: skip
 R = TypeVar("R", bound=Record)
 
@@ -246,7 +246,8 @@ def _replicate(score: ScoreRow) -> bool:
 def _replicates(scores: Iterable[ScoreRow]) -> list[dict[str, Any]]:
     """Return the battery's values, one entry per quantity, defect and dose: a row each would make the file ten times as large."""
     groups: dict[tuple[Any, ...], list[float | None]] = defaultdict(list)
-    names = ("stage", "component", "quantity", "extractor", "perturbation", "severity", "stratum", "unit", "n")
+    names = ("stage", "component", "quantity", "extractor", "perturbation", "severity", "stratum", "unit", "n",
+             "sampling_run")  # fmt: skip
     for score in filter(_replicate, scores):
         groups[tuple(getattr(score, name) for name in names)].append(score.value)
     return [dict(zip(names, key, strict=True)) | {"values": values} for key, values in groups.items()]

@@ -18,6 +18,7 @@ from .quantities import Quantity
 from .records import CaseScoreRow, QualificationRow, ScoreRow
 from .scoring import LEAST_UNITS, units_of
 from .signatures import pinned
+from .statistics.intervals import effective_counts
 from .statistics.paired import (
     Difference,
     half_sample_difference,
@@ -30,6 +31,7 @@ from .wording import listed, words
 
 GAIN = "_gain"
 BASELINE = (1.0, 0.0)
+OF_SHARES = r"exact binomial, \d|binomial after Korn"
 Key = tuple[str, str, str, str, str, float | None, float | None]
 
 
@@ -71,15 +73,28 @@ class Audited:
 
     @cached_property
     def halves(self) -> dict[tuple[str, str, str], tuple[np.ndarray, int]]:
-        """Values of half-samples (B,) by component, quantity and extractor, in their order, and the units behind them."""
+        """Values of half-samples (R, B) of R sampling runs by component, quantity and extractor, and the units behind them."""
         found: dict[tuple[str, str, str], list[ScoreRow]] = defaultdict(list)
         for row in self.content.scores:
             if row.stage == "half":
                 found[row.component, row.quantity, row.extractor].append(row)
-        return {
-            key: (np.array([r.value for r in sorted(rows, key=lambda r: r.repeat or 0)]), units_of(rows[0].method))
-            for key, rows in found.items()
-        }
+        by_run = {key: sorted(rows, key=lambda r: (r.sampling_run or 0, r.repeat or 0)) for key, rows in found.items()}
+        runs = {key: len({row.sampling_run for row in rows}) for key, rows in found.items()}
+        return {key: (np.array([r.value for r in rows]).reshape(runs[key], -1), units_of(rows[0].method)) for key, rows in by_run.items()}
+
+    @cached_property
+    def by_run(self) -> dict[Key, list[ScoreRow]]:
+        """Measured values in each sampling run, in their order, where there are several."""
+        found: dict[Key, list[ScoreRow]] = defaultdict(list)
+        for row in self.content.scores:
+            if row.stage == "run":
+                found[_key(row)].append(row)
+        return {key: sorted(rows, key=lambda r: r.sampling_run or 0) for key, rows in found.items()}
+
+    def runs(self, row: ScoreRow) -> tuple[list[float], list[int]]:
+        """Return a measured value in each sampling run, and the number of images in each."""
+        rows = self.by_run.get(_key(row), [row])
+        return [_number(r) for r in rows], [r.n or 0 for r in rows]
 
     @cached_property
     def results(self) -> dict[tuple[str, str, str, float, float], dict[tuple[str, int], float]]:
@@ -249,11 +264,13 @@ def _of_metrics(line: Line, audits: Sequence[Audited], i: int, j: int, level: fl
         raise ValueError(f"{a[1]} and {b[1]} images, and its expected value depends on their number")
     key = (line.component, line.quantity, line.extractor)
     ours, theirs = audits[i].halves.get(key), audits[j].halves.get(key)
+    (one, n), (other, m) = (audit.runs(row) for audit, row in zip((audits[i], audits[j]), rows, strict=True))
     if ours and theirs and not line.stratum:
         low, high = (None, None) if promise is None else (promise.low, promise.high)
-        return half_sample_difference((a[0], ours[0]), (b[0], theirs[0]), min(ours[1], theirs[1]), level, low, high)
-    if promise is not None and promise.proportion and all(re.match(r"exact binomial, \d", row.ci_method) and row.n for row in rows):
-        return share_difference((round(a[0] * a[1]), a[1]), (round(b[0] * b[1]), b[1]), level)
+        sides = (np.array(one), ours[0]), (np.array(other), theirs[0])
+        return half_sample_difference(*sides, min(ours[1], theirs[1]), level, low, high)
+    if promise is not None and promise.proportion and all(re.match(OF_SHARES, row.ci_method) and row.n for row in rows):
+        return share_difference(effective_counts(one, n), effective_counts(other, m), level)
     without = next((row.ci_method for row in rows if row.ci_method.startswith("no interval")), "")
     raise ValueError(without or ("half-samples are kept over all images only" if line.stratum else "no half-samples were kept"))
 

@@ -216,6 +216,7 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
         "measured": measured,
         "by_family": measurements.by_family(measured, content.components),
         "blanks": measurements.blanks(measured),
+        "over_runs": measurements.over_runs(content.scores),
         "methods": measurements.methods(measured),
         "by_stratum": measurements.by_stratum(measured, _label_names(content)),
         "standouts": measurements.standing_out(content.standouts),

@@ -341,7 +341,8 @@ class Request:
     """What is asked of a generator: n images; labels (n,), masks (n, ...), concepts (n, K) to condition on.
 
     sources: the real images, one for each row, that masks and concepts were taken from. spacing_mm: of the real images.
-    purpose: test images for a task must share nothing with those that it trains on.
+    purpose: test images for a task must share nothing with those that it trains on. run: counted from 0; sampling runs of a generator
+    share nothing but what it has learned.
     """
 
     n: int
@@ -351,3 +352,4 @@ class Request:
     sources: ImageSet | None = None
     spacing_mm: tuple[float, ...] = ()
     purpose: Literal["train", "test"] = "train"
+    run: int = 0

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import stdev
 
 from .content import Standout
 from .records import ComponentRow, ScoreRow
@@ -83,6 +84,34 @@ def standing_out(rows: Sequence[Standout]) -> list[tuple[Standout, Interval]]:
     """Return the quantities that blame images, the largest share beyond real images first, with the exact interval of that share."""
     ranked = sorted(rows, key=lambda row: (-row.beyond / row.n, row.component, row.quantity, row.extractor))
     return [(row, binomial_interval(row.beyond, row.n)) for row in ranked]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A quantity over sampling runs: the row of its mean, its value in each run, and their standard deviation."""
+
+    row: ScoreRow
+    values: tuple[float, ...]
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation between runs, R - 1 in the denominator."""
+        return stdev(self.values)
+
+
+def over_runs(rows: Sequence[ScoreRow]) -> list[Spread]:
+    """Return every quantity over all images that was measured in several sampling runs, in the order of its means."""
+    found: dict[tuple[str, str, str], list[ScoreRow]] = {}
+    for row in rows:
+        if row.stage == "run" and not row.stratum:
+            found.setdefault((row.component, row.quantity, row.extractor), []).append(row)
+    spreads = []
+    for row in rows:
+        runs = found.get((row.component, row.quantity, row.extractor), [])
+        if row.stage == "measure" and row.value is not None and not row.stratum and len(runs) > 1:
+            ordered = sorted(runs, key=lambda run: run.sampling_run or 0)
+            spreads.append(Spread(row, tuple(run.value for run in ordered if run.value is not None)))
+    return spreads
 
 
 @dataclass(frozen=True)

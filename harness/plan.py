@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from .cells import Cell, Draft
@@ -34,7 +35,7 @@ def draw(
     salt: bytes,
     files: Mapping[str, str],
     *,
-    synthetic: Mapping[str, str] | None = None,
+    synthetic: Mapping[str, str] = MappingProxyType({}),
     n_train: int = 500,
     lock: Mapping[str, Any] | None = None,
     others: Sequence[str] = (),
@@ -45,23 +46,22 @@ def draw(
 ) -> Plan:
     """Draw the plan.
 
-    files: digests of the real arms. synthetic: digests of the synthetic images by role, as far as they have been made.
+    files: digests of the real arms. synthetic: digests of synthetic images by the cell that makes them, as far as it did.
     n_train sizes the costs. lock: what was locked first under this audit's name, None where this is the first
     plan. failed, planned: keys of earlier attempts; a failed cell that is tried again gets a new key.
     """
     spec = file.spec
     draft = Draft(spec.seed, device, failed, planned, retry)
-    data = sample.data_cell(draft, spec.data, files, salt)
+    data = sample.data_cell(draft, spec, parts.generator, files, salt)
     if parts.generator is None:
-        size = battery.cells(draft, spec, parts, data, extract.cells(draft, parts, data, None, "", n_train), n_train)
+        size = battery.cells(draft, spec, parts, data, extract.cells(draft, parts, data, (), n_train), n_train)
         return Plan(draft.cells, data, (data,), size)
     made = sample.cells(draft, spec, parts.generator, data)
-    known = synthetic or {}
-    whole, test = known.get("synthetic", "to be made"), known.get("synthetic_test", "to be made")
-    described = extract.cells(draft, parts, data, made.train, whole, n_train)
+    samples = [(key, synthetic.get(key, "to be made")) for key in made.train]
+    described = extract.cells(draft, parts, data, samples, n_train)
     size = battery.cells(draft, spec, parts, data, described, n_train)
-    measure.cells(draft, spec, parts, data, made.train, whole, described, n_train)
-    evaluate.cells(draft, spec, parts, data, (made.train, whole), (made.test, test) if made.test else None)
-    rate.cells(draft, spec, parts, data, made.train, whole)
+    measure.cells(draft, spec, parts, data, samples, described, n_train)
+    evaluate.cells(draft, spec, parts, data, samples, (made.test, synthetic.get(made.test, "to be made")) if made.test else None)
+    rate.cells(draft, spec, parts, data, *samples[0])
     judge_cell.cell(draft, spec, lock, others)
     return Plan(draft.cells, data, (data, *made.all()), size)

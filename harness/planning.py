@@ -25,7 +25,8 @@ def lines(attempt: Audit) -> Iterator[str]:
     generator = attempt.parts.generator
     yield f"audit      {attempt.id}\nplan       {attempt.plan_sha256}"
     if generator is not None:
-        yield f"generator  {generator.name}, {attempt.file.spec.samples} images"
+        runs = f" in each of {attempt.file.spec.runs} sampling runs" if attempt.file.spec.runs > 1 else ""
+        yield f"generator  {generator.name}, {attempt.file.spec.samples} images{runs}"
     yield ""
     yield from _cells(attempt, drawn)
     yield ""
@@ -141,5 +142,7 @@ def _impossible(attempt: Audit) -> Iterator[str]:
             is_metric = any(p.name == criterion.quantity.split(".")[0] for p in attempt.parts.metrics)
             if is_metric and untested:
                 yield f"{purpose} {criterion.id}: no perturbation plants {', '.join(untested)}; the criterion cannot be met"
+            if criterion.runs_min > spec.runs:
+                yield f"{purpose} {criterion.id}: wants {criterion.runs_min} sampling runs, {spec.runs} are asked for; it cannot be met"
             if is_metric and not criterion.failure_modes and not criterion.qualified_by:
                 yield f"{purpose} {criterion.id}: names no failure mode, so nothing can qualify its metric"

@@ -74,11 +74,15 @@ class ComponentRow(Record):
 
 
 class ImageSetRow(Record):
-    """An image set after preprocessing."""
+    """An image set after preprocessing. sampling_run: of synthetic images, counted from 1.
+
+    region_shares: share of an image that each region of its mask covers, mean over images, by region number.
+    """
 
     table = "image_sets"
     cell: str
     role: str
+    sampling_run: int | None = None
     n: int
     channels: int
     size_px: list[int]
@@ -86,6 +90,7 @@ class ImageSetRow(Record):
     patients: int | None
     labels: dict[str, int]
     has_masks: bool
+    region_shares: dict[str, float] = Field(default_factory=dict)
     preprocessing: dict[str, Any]
     sha256: str
 
@@ -129,7 +134,8 @@ class ScoreRow(Valued):
     bound_high, judged_n: what a criterion judges, with its one-sided 95 % bounds; the score at the floor's n where the quantity is
     biased in n, `value` itself elsewhere. method: how `value` was computed, where there are several ways. n: images (or cases) behind
     `value`; n_patients: their patients, where known. floor: the same quantity on real against real at n_floor images an arm,
-    floor_low..floor_high its 95 % range over splits.
+    floor_low..floor_high its 95 % range over splits. sampling_run: counted from 1, where the row is about one run; empty where `value`
+    is the mean of all.
     """
 
     table = "scores"
@@ -138,6 +144,7 @@ class ScoreRow(Valued):
     component: str
     quantity: str
     extractor: str = ""
+    sampling_run: int | None = None
     perturbation: str = ""
     severity: float | None = None
     stratum: str = ""

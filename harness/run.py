@@ -108,20 +108,20 @@ class Audit:
     def draw(self) -> Plan:
         """Return the plan as it stands, final once the synthetic images are known."""
         again = {"failed": self.failed, "planned": self.planned, "retry": self.settings.retry_failed}
-        known = {}
+        known: dict[str, list[ImageSetRow]] = {}
         first = plan.draw(self.file, self.parts, self.salt, self.files, device=self.settings.device, **again)  # type: ignore[arg-type]
         for key in first.images:
             result = self.cache.load(key)
             stored = self.store.rows(ImageSetRow, self.id, cell=key)
-            for row in (r for r in (result.rows if result else stored) if isinstance(r, ImageSetRow)):
-                known[row.role] = row
+            known[key] = [row for row in (result.rows if result else stored) if isinstance(row, ImageSetRow)]
+        train = next((row.n for row in known[first.data] if row.role == "train"), 500)
         return plan.draw(
             self.file,
             self.parts,
             self.salt,
             self.files,
-            synthetic={role: row.sha256 for role, row in known.items() if row.role.startswith("synthetic")},
-            n_train=known["train"].n if "train" in known else 500,
+            synthetic={key: rows[0].sha256 for key, rows in known.items() if rows},
+            n_train=train,
             lock=self._first_lock(),
             others=self._others(),
             device=self.settings.device,

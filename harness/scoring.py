@@ -4,11 +4,13 @@ The estimand is the expected value at this number of images. The interval is the
 patient, synthetic ones by `units`), exact binomial where the quantity is a share of independent images; few patients give none. The
 floor is the same metric on two patient-disjoint parts of the training set; `value_at_floor_n` is the synthetic arm measured at the
 floor's sizes, and that pair is what a criterion judges when the quantity depends on the number of images.
+
+Of several sampling runs of one generator the value is the mean, and how much runs differ is part of the interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +26,7 @@ from .errors import NotComputable
 from .images import Comparison, Role
 from .quantities import Better, Quantity
 from .resampling import draw, halves
-from .statistics.intervals import Interval, binomial_interval, half_sample_interval, half_sample_rows
+from .statistics.intervals import Interval, RunSpread, half_sample_interval, half_sample_rows, run_spread, share_of_runs
 
 LEAST_UNITS = 10
 LEAST_SPLITS = 4
@@ -55,22 +57,23 @@ class Lender:
 class Arms:
     """Three image sets with every resample that intervals and floors need, drawn once and shared by the metrics that are measured.
 
-    half_samples, floor_splits: how many. seed: the audit's. An empty test set is left out of all resampling.
+    half_samples, floor_splits: how many. seed: the audit's. run: the sampling run that the synthetic images are of, counted from 0.
+    An empty test set is left out of all resampling.
     """
 
     comparison: Comparison
     half_samples: int
     floor_splits: int
     seed: int
+    run: int = 0
     _halves: dict[bool, list[Comparison]] = field(default_factory=dict, repr=False)
     _parts: dict[str, Arms] = field(default_factory=dict, repr=False)
 
     def part(self, label: str, rows: Mapping[Role, np.ndarray]) -> Arms:
         """Return the arms of these rows of each side, which the metrics measured within `label` share."""
         if label not in self._parts:
-            self._parts[label] = Arms(
-                self.comparison.take(**{str(k): v for k, v in rows.items()}), self.half_samples, self.floor_splits, self.seed
-            )
+            comparison = self.comparison.take(**{str(k): v for k, v in rows.items()})
+            self._parts[label] = Arms(comparison, self.half_samples, self.floor_splits, self.seed, self.run)
         return self._parts[label]
 
     @cached_property
@@ -93,12 +96,18 @@ class Arms:
         return ""
 
     def halves(self, *, held: bool) -> list[Comparison]:
-        """Return the half-samples: of all sides, or of the synthetic side alone with the real ones held fixed."""
+        """Return the half-samples: of all sides, or of the synthetic side alone with the real ones held fixed.
+
+        The real images of the k-th are the same in every run of a generator, and for every generator.
+        """
         if held not in self._halves:
             made = []
             for repeat in range(self.half_samples):
                 rng = np.random.default_rng(derive(self.seed, "half-sample", repeat))
                 rows = {str(role): half_sample_rows(self.comparison.units(role), rng) for role in ROLES if role in self.counts}
+                if self.run and "synthetic" in rows:
+                    own = np.random.default_rng(derive(self.seed, "half-sample", repeat, self.run))
+                    rows["synthetic"] = half_sample_rows(self.comparison.units("synthetic"), own)
                 chosen = {"synthetic": rows["synthetic"]} if held else rows
                 made.append(self.comparison.take(**chosen))
             self._halves[held] = made
@@ -125,13 +134,14 @@ class Arms:
 
 @dataclass(frozen=True)
 class Halves:
-    """One quantity on half-samples. values (B,): its value on each; n (B,): their synthetic images; units: of the side with fewest.
+    """One quantity on half-samples. values (R, B): its value in each of R sampling runs on each of B; n (R, B): their synthetic images.
 
-    Half-sample k draws the same real images whatever generator is measured, so two audits of one plan pair by k.
+    Half-sample k draws the same real images whatever generator is measured, so two audits of one plan pair by k. units: of the side
+    with fewest.
     """
 
     values: np.ndarray
-    n: tuple[int, ...]
+    n: np.ndarray
     units: int
 
     @property
@@ -145,82 +155,144 @@ def units_of(method: str) -> int:
     return int(method.removeprefix("half-sample of ").removesuffix(" units"))
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One metric over the sampling runs of a generator.
+
+    columns: of each quantity's score, or why it has none. by_run: the value in each run. halves: the half-samples behind intervals.
+    """
+
+    columns: dict[str, dict[str, Any] | NotComputable]
+    by_run: dict[str, list[float]]
+    halves: dict[str, Halves]
+
+
 def score(metric: Metric, arms: Arms, lend: Lend) -> dict[str, dict[str, Any] | NotComputable]:
-    """Return for each quantity the columns of its score, or why it has none.
+    """Return for each quantity the columns of its score in one run, or why it has none.
 
     lend: makes a context whose seed depends on the words that it is given.
     """
-    return score_with_halves(metric, arms, lend)[0]
+    return measured(metric, [arms], lend).columns
 
 
-def score_with_halves(
-    metric: Metric, arms: Arms, lend: Lend
-) -> tuple[dict[str, dict[str, Any] | NotComputable], dict[str, Halves]]:  # fmt: skip
-    """Return what `score` does, and the half-samples behind the intervals of those quantities that have some."""
-    values = ask(metric, arms.comparison, lend())
-    n = arms.comparison.n("synthetic")
-    spreads = _spreads(metric, arms, lend)
-    floor, at_floor, n_floor = _floor(metric, arms, lend)
-    found: dict[str, dict[str, Any] | NotComputable] = {}
-    halves: dict[str, Halves] = {}
+def measured(metric: Metric, runs: Sequence[Arms], lend: Lend) -> Measured:
+    """Measure a metric over sampling runs, whose real images are the same."""
+    columns: dict[str, dict[str, Any] | NotComputable] = {}
+    by_run: dict[str, list[float]] = {}
+    kept: dict[str, Halves] = {}
+    answers = [ask(metric, arms.comparison, lend()) for arms in runs]
+    spreads = [_spreads(metric, arms, lend) for arms in runs]
+    floor, at_floor, n_floor = _floor(metric, runs, lend)
     for quantity in metric.quantities:
-        value = values[quantity.name]
-        if isinstance(value, NotComputable):
-            found[quantity.name] = value
+        found = [answer[quantity.name] for answer in answers]
+        lacking = next((_of_run(k, value, runs) for k, value in enumerate(found) if isinstance(value, NotComputable)), None)
+        if lacking is not None:
+            columns[quantity.name] = lacking
             continue
-        spread = spreads[quantity.name]
-        units = arms.counts["synthetic"] if quantity.fixed_train else min(arms.counts.values())
-        if not isinstance(spread, str):
-            sizes = tuple(half.n("synthetic") for half in arms.halves(held=quantity.fixed_train))
-            halves[quantity.name] = Halves(spread, sizes, units)
-        row: dict[str, Any] = {"value": value, "judged_value": value, "judged_n": n, "n": n}
-        row |= _interval(quantity, value, spread, n, units, arms)
-        reference = floor[quantity.name]
+        values = [value for value in found if not isinstance(value, NotComputable)]
+        known = Values(values, runs, quantity, _stacked([spread[quantity.name] for spread in spreads]))
+        by_run[quantity.name] = known.by_run
+        if not isinstance(known.halves, str):
+            n = [[half.n("synthetic") for half in arms.halves(held=quantity.fixed_train)] for arms in runs]
+            kept[quantity.name] = Halves(known.halves, np.array(n), known.units)
+        row: dict[str, Any] = {"value": known.mean, "judged_value": known.mean, "judged_n": known.n, "n": known.n} | _interval(known)
+        reference, there = floor[quantity.name], at_floor[quantity.name]
         if not isinstance(reference, str):
             reach = float(stats.t.ppf(0.975, len(reference) - 1) * reference.std(ddof=1) * np.sqrt(1 + 1 / len(reference)))
             low, high = _clip(reference.mean() - reach, quantity), _clip(reference.mean() + reach, quantity)
             row |= {"floor": float(reference.mean()), "floor_low": low, "floor_high": high, "n_floor": n_floor}
-            there = at_floor[quantity.name]
             row |= {} if isinstance(there, str) else {"value_at_floor_n": float(there.mean())}
         if quantity.biased_in_n:
-            why = next((x for x in (reference, at_floor[quantity.name]) if isinstance(x, str)), "")
-            row |= _judged_at_floor(row, spread, quantity, why, units)
-        found[quantity.name] = row
-    return found, halves
+            row |= _judged_at_floor(row, known, next((x for x in (reference, there) if isinstance(x, str)), ""))
+        columns[quantity.name] = row
+    return Measured(columns, by_run, kept)
 
 
-def _interval(quantity: Quantity, value: float, spread: np.ndarray | str, n: int, units: int, arms: Arms) -> dict[str, Any]:
+def _of_run(run: int, reason: NotComputable, runs: Sequence[Arms]) -> NotComputable:
+    return reason if len(runs) == 1 else NotComputable(f"sampling run {run + 1}: {reason}")
+
+
+def _stacked(spreads: Sequence[np.ndarray | str]) -> np.ndarray | str:
+    """Return the half-samples of all runs (R, B), or why there are none."""
+    missing = next((spread for spread in spreads if isinstance(spread, str)), None)
+    return np.stack(spreads) if missing is None else missing
+
+
+@dataclass(frozen=True)
+class Values:
+    """A quantity in each sampling run, with its half-samples (R, B) or why there are none."""
+
+    by_run: list[float]
+    runs: Sequence[Arms]
+    quantity: Quantity
+    halves: np.ndarray | str
+
+    @property
+    def mean(self) -> float:
+        """Mean over runs."""
+        return float(np.mean(self.by_run))
+
+    @property
+    def n(self) -> int:
+        """Synthetic images of all runs."""
+        return sum(arms.comparison.n("synthetic") for arms in self.runs)
+
+    @property
+    def units(self) -> int:
+        """Independent units of the side with fewest; of the synthetic one where the training images are held fixed."""
+        counts = self.runs[0].counts
+        return counts["synthetic"] if self.quantity.fixed_train else min(counts.values())
+
+    @property
+    def independent(self) -> bool:
+        """Whether every synthetic image stands on its own."""
+        return all(arms.independent for arms in self.runs)
+
+    def interval(self, value: float) -> Interval | str:
+        """Return the interval that the half-samples give a value, or why there is none."""
+        if isinstance(self.halves, str):
+            return self.halves
+        try:
+            spread = run_spread(np.array(self.by_run), self.halves, self.units)
+            runs: tuple[RunSpread, ...] = () if spread is None else (spread,)
+            return half_sample_interval(value, self.halves.mean(axis=0), self.quantity.low, self.quantity.high, self.units, runs=runs)
+        except ValueError as error:
+            return str(error)
+
+
+def _interval(known: Values) -> dict[str, Any]:
     """Return the columns of the interval of a value, or the reason why there is none."""
-    few = arms.few(("train", "test"))
-    interval: Interval | None = None
-    if quantity.proportion and arms.independent and not few and not quantity.no_interval:
-        interval = binomial_interval(round(value * n), n)
-    elif not isinstance(spread, str):
-        interval, spread = _resampled(value, spread, quantity, units)
-    row: dict[str, Any] = {"ci_method": f"no interval: {quantity.no_interval or few or spread}"} if interval is None else {
-        "ci_low": interval.low, "ci_high": interval.high, "bound_low": interval.bound_low, "bound_high": interval.bound_high,
-        "ci_method": interval.method, "level": interval.level, "sides": "two"}  # fmt: skip
-    if quantity.proportion and not arms.independent:
-        row["ci_method"] += f"; not binomial: {n} synthetic images of {arms.counts['synthetic']} files"
+    quantity, runs = known.quantity, known.runs
+    few = next((text for arms in runs if (text := arms.few(("train", "test")))), "")
+    independent = known.independent
+    interval: Interval | str
+    if quantity.no_interval or few:
+        interval = quantity.no_interval or few
+    elif quantity.proportion and independent:
+        interval = share_of_runs(known.by_run, [arms.comparison.n("synthetic") for arms in runs])
+    else:
+        interval = known.interval(known.mean)
+    if isinstance(interval, str):
+        row: dict[str, Any] = {"ci_method": f"no interval: {interval}"}
+    else:
+        row = {"ci_low": interval.low, "ci_high": interval.high, "bound_low": interval.bound_low, "bound_high": interval.bound_high,
+               "ci_method": interval.method, "level": interval.level, "sides": "two"}  # fmt: skip
+    if quantity.proportion and not independent:
+        files = sum(arms.counts["synthetic"] for arms in runs)
+        row["ci_method"] += f"; not binomial: {known.n} synthetic images of {files} files"
+    if len(runs) > 1:
+        row["ci_method"] += f"; mean of {len(runs)} sampling runs"
     return row
 
 
-def _judged_at_floor(row: dict[str, Any], spread: np.ndarray | str, quantity: Quantity, why: str, units: int) -> dict[str, Any]:
+def _judged_at_floor(row: dict[str, Any], known: Values, why: str) -> dict[str, Any]:
     """Return what a criterion judges of a quantity that depends on n: the value at the floor's n with its bounds."""
     nothing = {"judged_value": None, "bound_low": None, "bound_high": None, "judged_n": None}
     if row.get("value_at_floor_n") is None:
         return nothing | {"ci_method": f"{row['ci_method']}; not judged: {why}".lstrip("; ")}
     judged = {"judged_value": row["value_at_floor_n"], "judged_n": row["n_floor"], "bound_low": None, "bound_high": None}
-    interval = None if isinstance(spread, str) else _resampled(row["value_at_floor_n"], spread, quantity, units)[0]
-    return judged if interval is None else judged | {"bound_low": interval.bound_low, "bound_high": interval.bound_high}
-
-
-def _resampled(value: float, spread: np.ndarray, quantity: Quantity, units: int) -> tuple[Interval | None, str]:
-    """Return the interval of a value from its half-samples, or why there is none."""
-    try:
-        return half_sample_interval(value, spread, quantity.low, quantity.high, units), ""
-    except ValueError as error:
-        return None, str(error)
+    interval = known.interval(row["value_at_floor_n"])
+    return judged if isinstance(interval, str) else judged | {"bound_low": interval.bound_low, "bound_high": interval.bound_high}
 
 
 def _spreads(metric: Metric, arms: Arms, lend: Lend) -> dict[str, np.ndarray | str]:
@@ -244,16 +316,18 @@ def _spreads(metric: Metric, arms: Arms, lend: Lend) -> dict[str, np.ndarray | s
     return spreads
 
 
-def _floor(metric: Metric, arms: Arms, lend: Lend) -> tuple[dict[str, np.ndarray | str], dict[str, np.ndarray | str], int]:
-    """Return the metric on real against real and on synthetic against the same real, at equal numbers of images."""
+def _floor(
+    metric: Metric, runs: Sequence[Arms], lend: Lend
+) -> tuple[dict[str, np.ndarray | str], dict[str, np.ndarray | str], int]:  # fmt: skip
+    """Return the metric on real against real, and on synthetic of all runs against the same real, at equal numbers of images."""
     try:
-        pairs, n = arms.floor
+        floors = [arms.floor for arms in runs]
     except NotComputable as error:
         none: dict[str, np.ndarray | str] = {q.name: f"no floor: {error}" for q in metric.quantities}
         return none, none, 0
-    floor = _answers(metric, [real for real, _ in pairs], lend, "floor")
-    at_floor = _answers(metric, [made for _, made in pairs], lend, "floor")
-    return _without_floor(floor), _without_floor(at_floor), n
+    floor = _answers(metric, [real for real, _ in floors[0][0]], lend, "floor")
+    at_floor = _answers(metric, [made for pairs, _ in floors for _, made in pairs], lend, "floor")
+    return _without_floor(floor), _without_floor(at_floor), floors[0][1]
 
 
 def _without_floor(found: Mapping[str, np.ndarray | str]) -> dict[str, np.ndarray | str]:

@@ -341,7 +341,8 @@ class AuditSpec(Model):
 
     metrics: by name; `default` stands for every metric of the default suite that the data and the extractors allow. strata: labels
     or groups within which metrics are measured too; absent, the labels where the data have them and the groups that the generator's
-    files have; a criterion may name more.
+    files have; a criterion may name more. runs: how many times so many samples are drawn, each with a seed of its own; from 3 on, how
+    much the runs differ enters every interval, and repeat k of a task learns from run k.
     """
 
     audit: Name
@@ -351,6 +352,7 @@ class AuditSpec(Model):
     data: DataSpec
     generator: Reference | None = None
     samples: int = Field(0, ge=0)
+    runs: int = Field(1, ge=1, le=100)
     extractors: tuple[Reference, ...] = ()
     metrics: Annotated[tuple[Reference, ...], BeforeValidator(_suite)] = ()
     strata: tuple[str, ...] | None = None
@@ -365,6 +367,12 @@ class AuditSpec(Model):
     def _enough_samples(self) -> Self:
         if self.generator is not None and self.samples < 2:
             raise ValueError(f"samples: an audit of a generator needs at least 2 images, got {self.samples}")
+        if self.runs == 2:
+            raise ValueError("runs: 2 do not tell how much runs differ; ask for 1, or for 3 or more")
+        mixed = self.tasks is not None and any(synthetic for _, synthetic in self.tasks.mixes)
+        if self.tasks is not None and mixed and 1 < self.runs < self.tasks.repeats:
+            few = f"runs: {self.runs} for {self.tasks.repeats} repeats of each task"
+            raise ValueError(f"{few}; each repeat learns from a run of its own, so ask for at least {self.tasks.repeats}, or for 1")
         return self
 
     def lacks(self) -> list[str]:
@@ -374,7 +382,7 @@ class AuditSpec(Model):
 
     def for_qualification(self) -> AuditSpec:
         """Return the part that qualifies metrics on the real images: no generator, no purposes, no ratings."""
-        left_out: dict[str, Any] = {"generator": None, "samples": 0, "purposes": {}, "ratings": None, "strata": ()}
+        left_out: dict[str, Any] = {"generator": None, "samples": 0, "runs": 1, "purposes": {}, "ratings": None, "strata": ()}
         return self.model_copy(update={"audit": f"{self.audit[:55]}-qualify", **left_out})
 
     def plan(self) -> dict[str, Any]:

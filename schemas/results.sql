@@ -76,6 +76,7 @@ CREATE TABLE image_sets (
     audit_id VARCHAR NOT NULL,
     cell VARCHAR NOT NULL,
     role VARCHAR NOT NULL,
+    sampling_run BIGINT,
     n BIGINT NOT NULL,
     channels BIGINT NOT NULL,
     size_px JSON NOT NULL,
@@ -83,6 +84,7 @@ CREATE TABLE image_sets (
     patients BIGINT,
     labels JSON NOT NULL,
     has_masks BOOLEAN NOT NULL,
+    region_shares JSON NOT NULL,
     preprocessing JSON NOT NULL,
     sha256 VARCHAR NOT NULL
 );
@@ -90,6 +92,7 @@ COMMENT ON TABLE image_sets IS 'An image set after preprocessing.';
 COMMENT ON COLUMN image_sets.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
 COMMENT ON COLUMN image_sets.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
 COMMENT ON COLUMN image_sets.role IS 'What the set is in the audit: train, test, validation, synthetic, or synthetic_test (on which tasks are tested).';
+COMMENT ON COLUMN image_sets.sampling_run IS 'Sampling run of synthetic images, counted from 1; NULL for real ones and those on which tasks are tested.';
 COMMENT ON COLUMN image_sets.n IS 'Images in the set (count).';
 COMMENT ON COLUMN image_sets.channels IS 'Channels of an image (1 grey, 3 colour).';
 COMMENT ON COLUMN image_sets.size_px IS 'Size of an image in pixels, one number per spatial axis, array order.';
@@ -97,6 +100,7 @@ COMMENT ON COLUMN image_sets.spacing_mm IS 'Distance of pixel centres in mm, one
 COMMENT ON COLUMN image_sets.patients IS 'Different patients in the set (count); NULL where patients are unknown.';
 COMMENT ON COLUMN image_sets.labels IS 'Images per label, as an object from label to count; empty where there are no labels.';
 COMMENT ON COLUMN image_sets.has_masks IS 'Whether the images carry segmentation masks.';
+COMMENT ON COLUMN image_sets.region_shares IS 'Share of an image that each region of its mask covers, mean over images, as an object from region number to fraction; empty where there are no masks.';
 COMMENT ON COLUMN image_sets.preprocessing IS 'What was done to every image: intensity window, spacing, size, channels and counts of what was clipped.';
 COMMENT ON COLUMN image_sets.sha256 IS 'SHA-256 in hex of pixels, masks, labels, patients and ids after preprocessing.';
 
@@ -148,6 +152,7 @@ CREATE TABLE scores (
     component VARCHAR NOT NULL,
     quantity VARCHAR NOT NULL,
     extractor VARCHAR NOT NULL,
+    sampling_run BIGINT,
     perturbation VARCHAR NOT NULL,
     severity DOUBLE CHECK (isfinite(severity)),
     stratum VARCHAR NOT NULL,
@@ -185,10 +190,11 @@ CREATE TABLE scores (
 COMMENT ON TABLE scores IS 'One value of a quantity with interval and provenance; empty text or NULL in a dimension means that it does not apply.';
 COMMENT ON COLUMN scores.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
 COMMENT ON COLUMN scores.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
-COMMENT ON COLUMN scores.stage IS 'Where the score comes from: measure, half (the value on one half-sample, which pairs audits of one plan), evaluate, qualify (a planted defect) or null (an unperturbed split).';
+COMMENT ON COLUMN scores.stage IS 'Where the score comes from: measure, run (the value in one sampling run, where there are several), half (the value on one half-sample, which pairs audits of one plan), evaluate, qualify (a planted defect) or null (an unperturbed split).';
 COMMENT ON COLUMN scores.component IS 'Name of the metric or task.';
 COMMENT ON COLUMN scores.quantity IS 'Name of the quantity; `NAME_gain` is the paired gain of NAME over the mix (1, 0).';
 COMMENT ON COLUMN scores.extractor IS 'Name of the extractor whose features were used; empty where none was.';
+COMMENT ON COLUMN scores.sampling_run IS 'Sampling run that the value is about, from 1 (stages run and half); NULL elsewhere: a value is the mean over all runs.';
 COMMENT ON COLUMN scores.perturbation IS 'Name of the perturbation of a replicate (stages qualify and null); empty elsewhere, and for null splits and severity 0 that all perturbations share.';
 COMMENT ON COLUMN scores.severity IS 'Dose of the perturbation, 0 (nothing) to 1 (full severity); NULL where there is no perturbation.';
 COMMENT ON COLUMN scores.stratum IS 'Subgroup of the images, as GROUP=VALUE; empty for all images.';

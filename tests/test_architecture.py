@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "graphs quantities png",
+        "device graphs quantities png",
         "neighbours conclusions",
         "records",
         "images",
@@ -77,7 +77,7 @@ OWNERS = {
     "nibabel": "datasets imagefiles",
     "pydicom": "datasets imagefiles",
     "tifffile": "datasets imagefiles",
-    "torch": "plugins.*",
+    "torch": "device plugins.*",
     "monai": "plugins.*",
 }
 FOR_PLUGINS = frozenset({"numpy", "scipy", "sklearn", "torch", "monai", "pydantic"})

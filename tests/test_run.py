@@ -19,26 +19,11 @@ import numpy as np
 import pytest
 from rows import everything
 
-from harness.api import Comparison, Context, ImageSet, Metric, NotComputable, Quantity, hookimpl
+from harness.api import Comparison, Context, ImageSet, Metric, NotComputable, Quantity
 from harness.errors import HarnessError, InputError
-from harness.host import Host
 from harness.records import CellRow, CriterionRow, FindingRow, ImageSetRow, QualificationRow, ScoreRow, VerdictRow
 from harness.store import Store
-from tiny_audit import MODEL, Project
-
-
-def host_with(*classes: type[Metric]) -> Host:
-    """Return the installed host with these metrics from a stranger."""
-    host = Host.discover()
-
-    class Plugin:
-        @staticmethod
-        @hookimpl
-        def harness_metrics() -> list[type[Metric]]:
-            return list(classes)
-
-    host.register(Plugin(), "main", "a-stranger")
-    return host
+from tiny_audit import MODEL, Project, host_with
 
 
 def metric(measure: Any, promised: str = "level") -> type[Metric]:

@@ -11,7 +11,10 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from harness import specfile
+from harness.api import hookimpl
 from harness.checks import Parts, assemble
+from harness.components import Component
+from harness.hookspecs import HOOKS
 from harness.host import Host
 from harness.phantoms import phantoms, write_phantoms
 from harness.run import Audit, Settings
@@ -71,6 +74,17 @@ class Project:
         file = specfile.read(self.model)
         defaults = {"workers": 0} | settings
         return Audit(file, assemble(file, host or Host.discover()), Settings(self.folder / store, self.folder / cache, **defaults))
+
+
+def host_with(*components: type[Component]) -> Host:
+    """Return the installed host with these components from a stranger."""
+
+    def offering(kind: type[Component]) -> Any:
+        return staticmethod(hookimpl(lambda: [component for component in components if issubclass(component, kind)]))
+
+    host = Host.discover()
+    host.register(type("Plugin", (), {name: offering(kind) for name, kind in HOOKS.items()})(), "main", "a-stranger")
+    return host
 
 
 def make_images(folder: Path) -> None:

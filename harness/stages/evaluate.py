@@ -28,6 +28,7 @@ from ..records import CaseScoreRow, CellStatus, ScoreRow
 from ..resampling import draw
 from ..spec import LESION_SIZE, AuditSpec
 from ..statistics.intervals import Interval, mean_interval
+from .extract import Sampled
 from .measure import asked
 
 BASELINE = (1.0, 0.0)
@@ -43,34 +44,39 @@ Mix = tuple[float, float]
 Found = dict[str, np.ndarray] | tuple[CellStatus, str]
 
 
-def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, synthetic: tuple[str, str], test: tuple[str, str] | None) -> None:
+def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, samples: Sequence[Sampled], test: Sampled | None) -> None:
     """Add one cell per task, mix and repeat, and those that summarise them.
 
-    synthetic, test: key of the cell that made the images and their digest; test is None where none are asked for.
+    samples: of each sampling run; where there are several, repeat k learns from run k. test: None where none are asked for.
     """
     if spec.tasks is None:
         return
     for t, task in enumerate(parts.tasks):
-        runs, retests, within = [], [], _strata(spec)
+        runs, retests, withins, named = [], [], [], _strata(spec)
         for mix in spec.tasks.mixes:
             for repeat in range(spec.tasks.repeats):
                 arguments: dict[str, Any] = {"task": t, "data": data, "mix": list(mix), "repeat": repeat,
-                                             "share": spec.data.validation_share, "strata": within}  # fmt: skip
-                arguments |= {"sample": synthetic[0], "sha256": synthetic[1]} if mix[1] else {}
+                                             "share": spec.data.validation_share}  # fmt: skip
+                sample, sha256 = samples[repeat if len(samples) > 1 else 0]
+                arguments |= {"sample": sample, "sha256": sha256} if mix[1] else {}
                 title = f"{task.name} on ({mix[0]:g}, {mix[1]:g}), repeat {repeat}"
-                needs = [data, *([synthetic[0]] if mix[1] else [])]
+                needs = [data, *([sample] if mix[1] else [])]
                 runs.append(draft.add("evaluate", task.name, title, "evaluate.run", arguments, task.identity, needs, 15))
+                again: dict[str, Any] = {"task": t, "mix": list(mix), "repeat": repeat, "run": runs[-1]}
+                if named:
+                    arguments, told = again | {"data": data, "strata": named}, f"{title}, within strata"
+                    withins.append(draft.add("evaluate", task.name, told, "evaluate.within", arguments, task.identity, runs[-1:], 1))
                 if test:
-                    arguments = {"task": t, "mix": list(mix), "repeat": repeat, "run": runs[-1], "test": test[0], "sha256": test[1]}
-                    title += ", on synthetic images"
+                    arguments, told = again | {"test": test[0], "sha256": test[1]}, f"{title}, on synthetic images"
                     needs = [runs[-1], test[0]]
-                    retests.append(draft.add("evaluate", task.name, title, "evaluate.retest", arguments, task.identity, needs, 2))
+                    retests.append(draft.add("evaluate", task.name, told, "evaluate.retest", arguments, task.identity, needs, 2))
         mixes = [list(m) for m in spec.tasks.mixes]
-        arguments = {"task": t, "runs": runs, "mixes": mixes, "repeats": spec.tasks.repeats, "data": data, "strata": within}
+        arguments = {"task": t, "runs": runs, "mixes": mixes, "repeats": spec.tasks.repeats, "data": data}
         arguments |= {"retests": retests, "test": test[0], "sha256": test[1]} if test else {}
         # The summary says itself which runs are missing, so it does not need them to have succeeded.
-        needs = [*runs, *retests]
-        draft.add("evaluate", task.name, f"{task.name}: mixes compared", "evaluate.summarise", arguments, task.identity, needs, 1)
+        needs, summed = [*runs, *retests], arguments | {"strata": named, "withins": withins}
+        title = f"{task.name}: mixes compared"
+        draft.add("evaluate", task.name, title, "evaluate.summarise", summed, task.identity, [*needs, *withins], 1)
         if test and any(quantity.name == TRUSTED for quantity in task.offer.promises):
             draft.add("evaluate", task.name, f"{task.name}: trust factors", "trust.factors", arguments, task.identity, needs, 1)
 
@@ -92,7 +98,6 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     trials.fit(part, mixed, validation, bench.context(fitted, "task", part.name, part.offer.version, repeat))
     test = bench.images(arguments["data"], "test")
     yield from _scored(bench, cell, folder, fitted, test, "real")
-    _within(bench, cell, folder, fitted, test)
 
 
 def _strata(spec: AuditSpec) -> list[str]:
@@ -127,9 +132,11 @@ def _sizes(test: ImageSet) -> np.ndarray | None:
     return np.select([area == 0, area <= low, area <= high], ["", "small", "medium"], "large")
 
 
-def _within(bench: Bench, cell: Cell, folder: Path, fitted: Path, test: ImageSet) -> None:
-    """Keep what a fitted task says of each stratum by itself: a statistic such as the AUROC is no mean over cases of the whole set."""
+def within(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
+    """Keep what a run has to say of each stratum by itself: a statistic such as the AUROC is no mean over cases of the whole set."""
     part, reasons = bench.parts.tasks[cell.arguments["task"]], {}
+    fitted = bench.cache.folder(cell.arguments["run"]) / "fitted"
+    test = bench.images(cell.arguments["data"], "test")
     for place, (label, rows) in enumerate(strata(test, cell.arguments["strata"]).items()):
         scored, reason = tried(partial(trials.score, part, test.take(rows), _context(bench, cell, folder, fitted)))
         if scored is None:
@@ -137,6 +144,7 @@ def _within(bench: Bench, cell: Cell, folder: Path, fitted: Path, test: ImageSet
         else:
             trials.keep(folder / f"{place}-{SCORED}", {name: values.filled(np.nan) for name, values in scored.items()})
     (folder / REASONS).write_text(json.dumps(reasons, sort_keys=True), encoding="utf-8")
+    yield from ()
 
 
 def retest(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
@@ -185,7 +193,8 @@ def gathered(bench: Bench, arguments: Mapping[str, Any], tested_on: str, stratum
 
     stratum: its place and name, None for the whole test set.
     """
-    repeats, keys = arguments["repeats"], list(arguments["runs" if tested_on == "real" else "retests"])
+    of = "withins" if stratum is not None else "runs" if tested_on == "real" else "retests"
+    repeats, keys = arguments["repeats"], list(arguments[of])
     mixes = [tuple(mix) for mix in arguments["mixes"]]
     return {mix: _repeats(bench, keys[index * repeats : (index + 1) * repeats], stratum) for index, mix in enumerate(mixes)}
 
@@ -289,11 +298,11 @@ def _compared(base: Mapping[str, Any], quantity: Quantity, taken: Mapping[Mix, A
 
 
 def with_validation(bench: Bench, real: ImageSet, arguments: Mapping[str, Any], *words: Any) -> tuple[ImageSet, ImageSet]:
-    """Return the real images to train on and those to stop by: a split by patient where the user has no validation set.
+    """Return the real images to train on and those to stop by: a split by patient where none were read or set aside before.
 
     words: what tells this split from others of the audit.
     """
-    if bench.file.spec.data.validation is not None:
+    if (bench.cache.folder(arguments["data"]) / "validation").is_dir():
         return real, bench.images(arguments["data"], "validation")
     return datasets.split_validation(real, arguments["share"], derive(bench.seed, "validation", *words))
 
@@ -340,12 +349,13 @@ def _score(base: Mapping[str, Any], name: str, quantity: Quantity, values: np.nd
     interval: Interval | None = None
     method = "no interval: the task gives one number a run, so the variation over cases is unknown"
     if units is not None:
-        groups = len(np.unique(units))
-        method = f"no interval: {quantity.no_interval or f'{groups} test patients, at least {LEAST_UNITS} are needed'}"
+        groups, known = len(np.unique(units)), test.patients is not None
+        of = "test patients" if known else "test images"
+        method = f"no interval: {quantity.no_interval or f'{groups} {of}, at least {LEAST_UNITS} are needed'}"
+        base = {**base, "n_patients": groups if known else None}
         if groups >= LEAST_UNITS and not quantity.no_interval:
             low, high = (None, None) if name.endswith(GAIN) else (quantity.low, quantity.high)
-            interval = mean_interval(kept, units, low, high)
-            base = {**base, "n_patients": groups if test.patients is not None else None}
+            interval = mean_interval(kept, units, low, high, known=known)
     row: dict[str, Any] = {"value": value, "judged_value": value, "n": len(kept), "judged_n": len(kept), "ci_method": method}
     if interval is not None:
         row |= {"ci_low": interval.low, "ci_high": interval.high, "bound_low": interval.bound_low, "bound_high": interval.bound_high,

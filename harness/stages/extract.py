@@ -6,7 +6,7 @@ Extractors give the features that metrics share; a metric that describes images 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..asking import numbers_of
-from ..bench import Bench
+from ..bench import Bench, synthetic
 from ..cells import Cell, Draft
 from ..checks import Part, Parts
 from ..components import Extractor, Metric
@@ -22,7 +22,8 @@ from ..images import ImageSet
 from ..quantities import Record
 from ..records import CellStatus
 
-ROLES = ("train", "test", "synthetic")
+# The key of the cell that made synthetic images, and their digest once they are known.
+Sampled = tuple[str, str]
 Kind = Literal["extractor", "metric"]
 
 
@@ -74,11 +75,8 @@ class Described:
         return [(name, self.extractors[name]) for name in parts.extractors_of(metric)]
 
 
-def cells(draft: Draft, parts: Parts, data: str, sample: str | None, synthetic: str, n: int) -> Described:
-    """Add the cells of every source; `synthetic` is the digest of the synthetic images, once they are known.
-
-    sample: the cell that makes them, None where metrics are qualified without a generator.
-    """
+def cells(draft: Draft, parts: Parts, data: str, samples: Sequence[Sampled], n: int) -> Described:
+    """Add the cells of every source. samples: of each sampling run; none where metrics are qualified without a generator."""
     describing = [(k, part) for k, part in enumerate(parts.metrics) if isinstance(part.component, Metric) and part.component.describes()]
     made: dict[str, dict[str, Embedded]] = {"extractor": {}, "metric": {}}
     sources: list[tuple[Kind, int, Part]] = [("extractor", k, part) for k, part in enumerate(parts.extractors)]
@@ -88,10 +86,10 @@ def cells(draft: Draft, parts: Parts, data: str, sample: str | None, synthetic: 
             arguments = {"extractor": index, "data": data}
             fitted = draft.add("extract", part.name, f"fit {part.name} on train", "extract.fit", arguments, part.identity, [data], 2)
         roles = {}
-        for role in ROLES if sample is not None else ROLES[:2]:
-            owner = sample if sample is not None and role == "synthetic" else data
-            arguments = {kind: index, "images": owner, "role": role, "fitted": fitted}
-            arguments |= {"sha256": synthetic} if role == "synthetic" else {}
+        owners: list[tuple[str, str, dict[str, str]]] = [(role, data, {}) for role in ("train", "test")]
+        owners += [(synthetic(run), key, {"sha256": sha256}) for run, (key, sha256) in enumerate(samples)]
+        for role, owner, known in owners:
+            arguments = {kind: index, "images": owner, "role": role.split()[0], "fitted": fitted, **known}
             needs = [owner, *([fitted] if fitted else [])]
             title = f"{part.name} of {role}"
             roles[role] = draft.add("extract", part.name, title, "extract.embed", arguments, part.identity, needs, 1 + n / 300)

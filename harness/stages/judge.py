@@ -40,6 +40,7 @@ _TRAINED_CLEAN = (
     "rests on a task that noticed defects in the images that it was tested on; "
     "whether it would notice them in what it learns from was not tested."
 )
+_AGAINST_REAL = "a task that learned nothing from either would meet it, and no criterion that is met says how well the task does"
 _ONE_RUN = "The run-to-run variation of the generator is not covered: all synthetic images come from one sampling run."
 
 
@@ -282,6 +283,11 @@ class _Bench:
         adverse = [f for f in (*self.evidence.findings, *self.signs) if f.severity == "adverse"]
         return [*found, *(f"Open adverse finding: {f.text}" for f in adverse)]
 
+    def _alone(self, gain: Criterion) -> bool:
+        """Return whether a gain is met and no met criterion says how good the task is at all."""
+        level = (c for c in self.purpose.criteria if c.quantity == gain.quantity and c.gain_at_least is None)
+        return self._met(gain.id) and not any(self._met(c.id) for c in level)
+
     def _level(self) -> DeviationLevel:
         levels = {c.level for c in self.changes}
         return "major" if self.broken or "major" in levels else "minor" if levels else "none"
@@ -341,6 +347,12 @@ class _Bench:
                     text, at = f"is {STATUS_WORDS[row.status]}: {row.reason}.", f"{self.name}/{row.criterion}"
                     text = f"Criterion {row.criterion} of {self.name} {text}"
                     found.append(FindingRow(cell=self.cell, severity="adverse", kind="adverse_value", text=text, evidence=at))
+        for c in self.purpose.criteria:
+            if c.gain_at_least is not None and self._alone(c):
+                text = f"Criterion {c.id} of {self.name} compares with real images alone: {_AGAINST_REAL}."
+                found.append(
+                    FindingRow(cell=self.cell, severity="warning", kind="level_not_asked", text=text, evidence=f"{self.name}/{c.id}")
+                )
         for shared in dict.fromkeys(c.claim for c in self.purpose.criteria):
             claim = [c for c in self.purpose.criteria if c.claim == shared]
             met, unmet = (sorted({self.evidence.kind(c) for c in claim if self._status(c) == status}) for status in ("met", "not_met"))

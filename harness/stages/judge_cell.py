@@ -11,7 +11,7 @@ from ..cells import Cell, Draft
 from ..components import Perturbation
 from ..evidence import Evidence
 from ..quantities import Record
-from ..records import CellStatus, EvidenceKind, FindingRow, QualificationRow, ReliabilityRow, ScoreRow
+from ..records import CellStatus, EvidenceKind, FindingRow, ImageSetRow, QualificationRow, ReliabilityRow, ScoreRow
 from ..spec import AuditSpec, Purpose
 from .judge import Lock, judge
 
@@ -40,7 +40,7 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         findings=tuple(r for r in rows if isinstance(r, FindingRow)),
         quantities=parts.quantities(),
         kinds=kinds,
-        runs=1,
+        runs=sum(isinstance(row, ImageSetRow) and row.role == "synthetic" for row in rows),
         failure_modes={
             p.name: p.component.failure_mode for p in parts.perturbations if isinstance(p.component, Perturbation)
         },

@@ -19,22 +19,24 @@ from ..components import Context, Extractor, Metric
 from ..errors import NotComputable
 from ..images import Comparison, Role
 from ..pictures import nearest
-from ..quantities import Quantity, Record
+from ..quantities import Record
 from ..records import CellStatus, ImageScoreRow, ScoreRow
-from ..scoring import ROLES, Arms, Halves, Lender, score_with_halves
+from ..scoring import ROLES, Arms, Halves, Lender, measured
 from ..spec import LESION_SIZE, AuditSpec
 from . import standouts
-from .extract import Described
+from .extract import Described, Sampled
 
 NEAREST_SHOWN = 8
 MOST_EXCESS = 1000.0
 HIGH = 95.0
 
 
-def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, sample: str, synthetic: str, described: Described,
+def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, samples: Sequence[Sampled], described: Described,
           n: int) -> list[str]:  # fmt: skip
     """Add one cell per metric, extractor and stratum, those of one extractor together: they share its distances."""
     keys, size = [], spec.intervals.model_dump()
+    made = [key for key, _ in samples]
+    images = {"data": data, "samples": made, "sha256": [sha256 for _, sha256 in samples]}
     pairs = [(m, metric, name, found) for m, metric in enumerate(parts.metrics) for name, found in described.of(parts, metric)]
     names = [part.name for part in parts.extractors]
     named = _asked(spec)
@@ -42,19 +44,20 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, sample: str, s
     for m, metric, name, found in pairs:
         features = dict(found.roles) if found else {}
         for stratum in ("", *strata(spec)):
-            arguments = {"metric": m, "extractor": name, "data": data, "sample": sample, "sha256": synthetic,
-                         "features": features, "stratum": stratum, "asked": stratum in named, "size": size}  # fmt: skip
+            arguments = images | {"metric": m, "extractor": name, "features": features, "stratum": stratum, "asked": stratum in named,
+                                  "size": size}  # fmt: skip
             title = metric.name + (f", {name}" if name else "") + (f", by {stratum}" if stratum else "")
             keys.append(draft.add("measure", metric.name, title, "measure.measure", arguments, metric.identity,
-                                  [data, sample, *features.values()], 2 * (n / 300) ** 2))  # fmt: skip
+                                  [data, *made, *features.values()], 2 * len(made) * (n / 300) ** 2))  # fmt: skip
     near = [part.name for part in parts.extractors if isinstance(part.component, Extractor) and part.component.gives() != "quality"]
     if near:
         first = near[0]
         roles = described.extractors[first].roles
-        arguments = {"data": data, "sample": sample, "sha256": synthetic, "features": roles, "extractor": first}
+        roles = {role: roles[role] for role in ROLES}
+        arguments = {"data": data, "samples": made[:1], "sha256": samples[0][1], "features": roles, "extractor": first}
         draft.add("measure", "nearest", f"nearest training images, {first}", "measure.neighbours", arguments, None,
-                  [data, sample, *roles.values()], 1)  # fmt: skip
-    standouts.cells(draft, sample, synthetic, keys)
+                  [data, made[0], *roles.values()], 1)  # fmt: skip
+    standouts.cells(draft, *samples[0], keys)
     return keys
 
 
@@ -78,28 +81,29 @@ def _asked(spec: AuditSpec) -> set[str]:
 
 
 def measure(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
-    """Measure one metric, over all images or within each stratum."""
-    arms = bench.arms(cell.arguments)
+    """Measure one metric over every sampling run, over all images or within each stratum."""
+    runs = [bench.arms(cell.arguments, run) for run in range(len(cell.arguments["samples"]))]
     if not cell.arguments["stratum"]:
-        yield from _measure(bench, cell, arms, "", folder)
-        yield from _blame(bench, cell, arms.comparison, folder)
+        yield from _measure(bench, cell, runs, "", folder)
+        yield from _blame(bench, cell, runs[0].comparison, folder)
         return
     name = cell.arguments["stratum"]
-    sides = {role: _stratum(arms.comparison, role, name) for role in ROLES}
-    lacking = [role for role, values in sides.items() if values is None]
+    sides = [{role: _stratum(arms.comparison, role, name) for role in ROLES} for arms in runs]
+    lacking = [role for role in ROLES if any(side[role] is None for side in sides)]
     if lacking and not cell.arguments["asked"]:
         return
     if lacking:
         raise NotComputable(f"the {' and '.join('synthetic' if r == 'synthetic' else 'real' for r in lacking[-1:])} images have no {name}")
-    for value in sorted({value for values in sides.values() if values is not None for value in values.tolist()}):
-        rows = {role: np.flatnonzero(values == value) for role, values in sides.items()}
+    for value in sorted({value for side in sides for values in side.values() if values is not None for value in values.tolist()}):
+        rows = [{role: np.flatnonzero(values == value) for role, values in side.items()} for side in sides]
         label = f"{name}={value}"
-        if min(len(r) for r in rows.values()) == 0:
-            empty = [role for role, r in rows.items() if not len(r)]
+        empty = [role for role in ROLES if any(not len(side[role]) for side in rows)]
+        if empty:
             yield from _blank(bench, cell, "not_computable", f"no {' and no '.join(empty)} images in {label}", label)
             continue
         try:
-            yield from list(_measure(bench, cell, arms.part(label, rows), label, folder))
+            within = [arms.part(label, chosen) for arms, chosen in zip(runs, rows, strict=True)]
+            yield from list(_measure(bench, cell, within, label, folder))
         except NotComputable as error:
             yield from _blank(bench, cell, "not_computable", str(error), label)
 
@@ -114,32 +118,37 @@ def neighbours(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     yield from nearest(cell.key, comparison.synthetic, comparison.train, rows, index[rows, 0], ratio[rows], caption)
 
 
-def _measure(bench: Bench, cell: Cell, arms: Arms, stratum: str, folder: Path) -> Iterator[ScoreRow]:
+def _measure(bench: Bench, cell: Cell, runs: Sequence[Arms], stratum: str, folder: Path) -> Iterator[ScoreRow]:
     part = bench.parts.metrics[cell.arguments["metric"]]
     metric = part.component
     assert isinstance(metric, Metric)
     lend = Lender(bench.seed, part.name, part.offer.version, folder, bench.device)
-    scores, halves = score_with_halves(metric, arms, lend)
-    for name, found in scores.items():
+    known = measured(metric, runs, lend)
+    for name, found in known.columns.items():
         quantity = next(q for q in metric.quantities if q.name == name)
-        row: dict[str, Any] = {"n_patients": arms.comparison.n_patients("test"), "seed": bench.seed, "method": lend.notes.get(name, "")}
+        patients = runs[0].comparison.n_patients("test")
+        row: dict[str, Any] = {"n_patients": patients, "seed": bench.seed, "method": lend.notes.get(name, "")}
         row |= {"value": None, "status": "not_computable", "reason": str(found)} if isinstance(found, NotComputable) else found
         yield ScoreRow(
             cell=cell.key, stage="measure", component=part.name, quantity=name, extractor=cell.arguments["extractor"],
             stratum=stratum, unit=quantity.unit, better=quantity.better, **row,
         )  # fmt: skip
         # Over all images only: within strata they would be many times as many rows as everything else that is measured.
-        if name in halves and not stratum:
-            yield from _halves(cell, quantity, halves[name], {"component": part.name, "seed": bench.seed})
+        common = {"cell": cell.key, "component": part.name, "quantity": name, "extractor": cell.arguments["extractor"],
+                  "unit": quantity.unit, "better": quantity.better, "seed": bench.seed}  # fmt: skip
+        if len(runs) > 1 and name in known.by_run:
+            for run, (value, arms) in enumerate(zip(known.by_run[name], runs, strict=True)):
+                n = arms.comparison.n("synthetic")
+                yield ScoreRow(**common, stage="run", sampling_run=run + 1, stratum=stratum, value=value, n=n)
+        if name in known.halves and not stratum:
+            yield from _halves(common, known.halves[name])
 
 
-def _halves(cell: Cell, quantity: Quantity, halves: Halves, common: Mapping[str, Any]) -> Iterator[ScoreRow]:
+def _halves(common: Mapping[str, Any], halves: Halves) -> Iterator[ScoreRow]:
     """Keep a quantity's values on half-samples: what pairs two audits of one plan."""
-    for repeat, (value, n) in enumerate(zip(halves.values.tolist(), halves.n, strict=True)):
-        yield ScoreRow(
-            cell=cell.key, stage="half", quantity=quantity.name, extractor=cell.arguments["extractor"], repeat=repeat, value=value, n=n,
-            method=halves.method, unit=quantity.unit, better=quantity.better, **common,
-        )  # fmt: skip
+    for (run, repeat), value in np.ndenumerate(halves.values):
+        yield ScoreRow(**common, stage="half", sampling_run=run + 1, repeat=repeat, value=float(value), n=int(halves.n[run, repeat]),
+                       method=halves.method)  # fmt: skip
 
 
 def _blame(bench: Bench, cell: Cell, comparison: Comparison, folder: Path) -> Iterator[ImageScoreRow]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -44,43 +44,58 @@ def file_digests(data: DataSpec, base: Path) -> dict[str, str]:
     return {role: datasets.digest_files(folder, layout) for role, folder in folders(data, base).items()}
 
 
-def data_cell(draft: Draft, data: DataSpec, files: Mapping[str, str], salt: bytes) -> str:
-    """Add the cell that reads the real images; its key covers their bytes (`files`), not where they lie."""
-    rules = data.model_dump(mode="json", exclude={"train", "test", "validation"})
-    arguments = {"files": dict(files), "rules": digest(rules), "salt": digest(salt.hex())}
+def data_cell(draft: Draft, spec: AuditSpec, generator: Part | None, files: Mapping[str, str], salt: bytes) -> str:
+    """Add the cell that reads the real images; its key covers their bytes (`files`), not where they lie.
+
+    A generator that the audit trains must not see the images by which tasks stop, so these are set aside here where the user names none.
+    """
+    rules = spec.data.model_dump(mode="json", exclude={"train", "test", "validation"})
+    arguments: dict[str, Any] = {"files": dict(files), "rules": digest(rules), "salt": digest(salt.hex())}
+    if spec.tasks is not None and spec.data.validation is None and generator is not None and learns(generator):
+        arguments["validation_share"] = spec.data.validation_share
     return draft.add("sample", "data", "read the real images", "sample.read", arguments, None, seconds=5)
+
+
+def learns(generator: Part) -> bool:
+    """Return whether a generator is one that the audit trains."""
+    return isinstance(generator.component, Generator) and type(generator.component).fit is not Generator.fit
 
 
 @dataclass(frozen=True)
 class Made:
-    """The cells that train the generator and make its images; test: images on which tasks are tested, None where none are asked for."""
+    """The cells that train the generator and make its images.
 
-    train: str
+    train: one for each sampling run. test: images on which tasks are tested, None where none are asked for.
+    """
+
+    train: tuple[str, ...]
     test: str | None
     fitted: str | None
 
     def all(self) -> tuple[str, ...]:
         """Return the keys of every cell."""
-        return tuple(key for key in (self.fitted, self.train, self.test) if key is not None)
+        return tuple(key for key in (self.fitted, *self.train, self.test) if key is not None)
 
 
 def cells(draft: Draft, spec: AuditSpec, generator: Part, data: str) -> Made:
     """Add the cell that trains the generator, where it is one that is trained, and those that ask it for images."""
     assert isinstance(generator.component, Generator)
     fitted = None
-    if type(generator.component).fit is not Generator.fit:
+    if learns(generator):
         title = f"train {generator.name}"
         fitted = draft.add("sample", generator.name, title, "sample.fit", {"data": data}, generator.identity, [data], 120)
 
-    def ask(n: int, purpose: Purpose, others: str | None) -> str:
-        arguments = {"data": data, "n": n, "purpose": purpose, "fitted": fitted, "others": others}
+    def ask(n: int, purpose: Purpose, run: int, others: Sequence[str]) -> str:
+        arguments = {"data": data, "n": n, "purpose": purpose, "run": run, "fitted": fitted, "others": list(others)}
         title = f"{n} images from {generator.name}" + (", to test tasks on" if purpose == "test" else "")
-        needs = [data, *(key for key in (fitted, others) if key)]
+        title += f", sampling run {run + 1}" if spec.runs > 1 and purpose == "train" else ""
+        needs = [data, *([fitted] if fitted else []), *others]
         return draft.add("sample", generator.name, title, "sample.generate", arguments, generator.identity, needs, 30)
 
     wanted = spec.tasks.synthetic_test if spec.tasks else 0
-    made = ask(spec.samples, "train", None)
-    return Made(made, ask(wanted, "test", made) if wanted else None, fitted)
+    made = [ask(spec.samples, "train", 0, ())]
+    made += [ask(spec.samples, "train", run, made[:1]) for run in range(1, spec.runs)]
+    return Made(tuple(made), ask(wanted, "test", 0, made) if wanted else None, fitted)
 
 
 def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
@@ -99,7 +114,9 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         names |= loaded.names
         yield from _notes(cell, role, loaded.notes)
     if "test" not in sets:
-        sets |= _set_aside(sets["train"], data.test_share, derive(bench.seed, "test"))
+        sets |= _set_aside(sets["train"], "test", data.test_share, derive(bench.seed, "test"))
+    if "validation_share" in cell.arguments:
+        sets |= _set_aside(sets["train"], "validation", cell.arguments["validation_share"], derive(bench.seed, "validation"))
     for one, other in [pair for pair in combinations(REAL, 2) if set(pair) <= set(sets)]:
         for overlap in datasets.overlaps(sets[one], sets[other]):
             severity: Severity = "breach" if (one, other) == ("train", "test") else "warning"
@@ -115,11 +132,10 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     yield from gallery(cell.key, "real", shown, preprocessing.label_names, SHOWN, derive(bench.seed, "gallery", "real"))
 
 
-def _set_aside(loaded: datasets.Loaded, share: float, seed: int) -> dict[str, datasets.Loaded]:
-    """Return train and test, made of the training images by patient, where the user names no test images."""
-    train, test = datasets.split_validation(loaded.images, share, seed)
+def _set_aside(loaded: datasets.Loaded, other: str, share: float, seed: int) -> dict[str, datasets.Loaded]:
+    """Return train and another role, made of the training images by patient, where the user names no images for it."""
     sides = {}
-    for role, images in (("train", train), ("test", test)):
+    for role, images in zip(("train", other), datasets.split_validation(loaded.images, share, seed), strict=True):
         whole = set(images.cut_from or images.ids)
         prints = tuple(found for found in loaded.fingerprints if found[0] in whole)
         sides[role] = replace(loaded, images=images, notes=(), fingerprints=prints)
@@ -147,12 +163,12 @@ def _generator(bench: Bench) -> tuple[Part, Generator]:
 def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     """Ask the generator for images and bring them through the preprocessing of the real ones."""
     spec, (part, generator) = bench.file.spec, _generator(bench)
-    train, purpose = bench.images(cell.arguments["data"], "train"), cell.arguments["purpose"]
+    train, purpose, run = bench.images(cell.arguments["data"], "train"), cell.arguments["purpose"], cell.arguments["run"]
     workdir = folder / "work"
     workdir.mkdir()
-    words = ("sample", part.name, part.offer.version, 0, *(["test"] if purpose == "test" else []))
+    words = ("sample", part.name, part.offer.version, run, *(["test"] if purpose == "test" else []))
     context = bench.context(workdir, *words, fitted=cell.arguments["fitted"])
-    request = _request(bench, generator, bench.images(cell.arguments["data"], purpose), cell.arguments["n"], purpose)
+    request = _request(bench, generator, bench.images(cell.arguments["data"], purpose), cell.arguments["n"], purpose, run)
     n = request.n
     answer = generator.sample(request, context)
     preprocessing = datasets.Preprocessing.from_json(
@@ -183,45 +199,53 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         text = f"{n} synthetic images were asked for and {len(synthetic)} came back."
         yield FindingRow(cell=cell.key, severity="warning", kind="too_few_images", text=text)
     yield from _identical(bench, cell, synthetic, prints)
-    if cell.arguments["others"]:
-        yield from _repeated(bench, cell, synthetic)
+    yield from _repeated(bench, cell, synthetic)
     datasets.save(synthetic, folder / "synthetic")
     if purpose == "test":
         yield _row(cell, "synthetic_test", synthetic, preprocessing)
         return
-    yield _row(cell, "synthetic", synthetic, preprocessing)
+    yield _row(cell, "synthetic", synthetic, preprocessing).model_copy(update={"sampling_run": run + 1})
+    if run:
+        return
     yield from gallery(cell.key, "synthetic", synthetic, preprocessing.label_names, SHOWN, derive(bench.seed, "gallery", "synthetic"))
 
 
-def _request(bench: Bench, generator: Generator, real: ImageSet, n: int, purpose: Purpose) -> Request:
+def _request(bench: Bench, generator: Generator, real: ImageSet, n: int, purpose: Purpose, run: int) -> Request:
     """Return what is asked of the generator: labels in the proportions of the real images, or those of the images whose masks it gets.
 
     A generator that works from masks or concepts gets those of each real image at most once, in random order; no more test images
     are asked for than there are real ones.
     """
-    words = ("test",) if purpose == "test" else ()
+    words = [*(["test"] if purpose == "test" else []), *([run] if run else [])]
     wanted = generator.conditions() - {"labels"}
     if not wanted:
-        return Request(n, labels=_labels(real, n, derive(bench.seed, "labels", *words)), spacing_mm=real.spacing_mm, purpose=purpose)
+        labels = _labels(real, n, derive(bench.seed, "labels", *words))
+        return Request(n, labels=labels, spacing_mm=real.spacing_mm, purpose=purpose, run=run)
     lacking = sorted(wanted - real.offers())
     if lacking:
         raise NotComputable(f"the generator works from {' and '.join(lacking)}, and the {purpose} images have none")
     n = min(n, len(real)) if purpose == "test" else n
     if n > len(real):
         given_by = " and ".join(sorted(wanted))
-        raise NotComputable(f"the generator works from {given_by} of {len(real)} {purpose} images, and {n} were asked for")
+        raise NotComputable(f"the generator works from {given_by} of {len(real)} {purpose} images, and {n} were asked for: lower `samples`")
     sources = real.take(np.random.default_rng(derive(bench.seed, "sources", *words)).permutation(len(real))[:n])
     given = {name: getattr(sources, name) for name in wanted}
-    return Request(n, labels=sources.labels, sources=sources, spacing_mm=real.spacing_mm, purpose=purpose, **given)
+    return Request(n, labels=sources.labels, sources=sources, spacing_mm=real.spacing_mm, purpose=purpose, run=run, **given)
 
 
 def _repeated(bench: Bench, cell: Cell, synthetic: ImageSet) -> Iterator[Record]:
-    """Say which synthetic test images are among those that tasks train on."""
-    others = bench.images(cell.arguments["others"], "synthetic")
-    sides = (datasets.Loaded(images, fingerprints=datasets.fingerprints(images)) for images in (others, synthetic))
-    for overlap in datasets.overlaps(*sides):
-        if overlap.kind == "pixels":
-            text = f"{overlap.count} of {len(synthetic)} synthetic test images are identical to synthetic images that tasks train on."
+    """Say which synthetic test images are among those that tasks train on, and which images of a run are those of the first."""
+    test, run = cell.arguments["purpose"] == "test", cell.arguments["run"]
+    made = datasets.Loaded(synthetic, fingerprints=datasets.fingerprints(synthetic))
+    for number, key in enumerate(cell.arguments["others"], 1):
+        others = bench.images(key, "synthetic")
+        for overlap in datasets.overlaps(datasets.Loaded(others, fingerprints=datasets.fingerprints(others)), made):
+            if overlap.kind != "pixels":
+                continue
+            which = "synthetic test images" if test else f"images of sampling run {run + 1}"
+            whose = "synthetic images that tasks train on" if test else "images of sampling run 1"
+            whose += f" (sampling run {number})" if test and number > 1 else ""
+            text = f"{overlap.count} of {len(synthetic)} {which} are identical to {whose}."
             yield FindingRow(cell=cell.key, severity="adverse", kind="synthetic_overlap", text=text, evidence=", ".join(overlap.examples))
 
 
@@ -318,5 +342,13 @@ def _row(cell: Cell, role: str, images: ImageSet, preprocessing: datasets.Prepro
     return ImageSetRow(
         cell=cell.key, role=role, n=len(images), channels=int(images.images.shape[1]), size_px=list(images.size_px),
         spacing_mm=list(images.spacing_mm), patients=images.n_patients, labels=labels, has_masks=images.masks is not None,
-        preprocessing=described, sha256=images.sha256,
+        region_shares=_region_shares(images), preprocessing=described, sha256=images.sha256,
     )  # fmt: skip
+
+
+def _region_shares(images: ImageSet) -> dict[str, float]:
+    """Return the share of an image that each region covers, mean over images, by region number; nothing where there are no masks."""
+    if images.masks is None or not len(images):
+        return {}
+    pixels = np.bincount(images.masks.ravel())
+    return {str(region): float(count / images.masks.size) for region, count in enumerate(pixels) if region and count}

@@ -51,6 +51,44 @@ def half_sample_rows(units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.flatnonzero(np.isin(units, drawn))
 
 
+@dataclass(frozen=True)
+class RunSpread:
+    """What R sampling runs add to the variance of their mean.
+
+    between: variance of the R values / R, with df degrees of freedom. within: that part of the half-samples' variance which comes from
+    the synthetic images of the runs; the values of the runs hold it too.
+    """
+
+    between: float
+    within: float
+    df: int
+
+
+LEAST_RUNS = 3
+
+
+def run_spread(values: np.ndarray, replicates: np.ndarray, units: int) -> RunSpread | None:
+    """Return what sampling runs add to the variance of the mean of their values (R,), None where it is nothing.
+
+    replicates (R, B): half-samples of each run, those of column k with the same real images. Then variance over columns of the mean over
+    runs = real + synthetic / R, and its mean over runs = real + synthetic, which gives the synthetic part. Runs that differ no more
+    than this add nothing: they are as good as one run of all their images. Fewer than 3 runs are refused (ValueError): where two differ,
+    an interval that holds 95 % is of no use, and a shorter one does not hold it.
+    """
+    runs = len(values)
+    if runs == 1:
+        return None
+    if runs < LEAST_RUNS:
+        raise ValueError(f"{runs} sampling runs do not tell how much runs differ, at least {LEAST_RUNS} are needed")
+    if units < MIN_UNITS:
+        raise ValueError(f"an interval needs at least {MIN_UNITS} patients to resample, got {units}")
+    each, mean = float(replicates.var(axis=1, ddof=1).mean()), float(replicates.mean(axis=0).var(ddof=1))
+    half = math.ceil(units / 2)
+    within = max(0.0, (each - mean) / (runs - 1)) * half / (units - half)
+    between = float(np.var(values, ddof=1)) / runs
+    return RunSpread(between, within, runs - 1) if between > within else None
+
+
 def half_sample_interval(
     value: float,
     replicates: np.ndarray,
@@ -58,6 +96,7 @@ def half_sample_interval(
     high: float | None = None,
     units: int | None = None,
     level: float = LEVEL,
+    runs: Sequence[RunSpread] = (),
 ) -> Interval:
     """Return value +- t * SD of B half-samples: the delete-half standard error of Shao & Wu 1989 (Ann. Stat. 17:1176).
 
@@ -65,19 +104,25 @@ def half_sample_interval(
     quantiles are not used: bias at n/2 would put the value outside its own interval. t has B - 1 degrees of freedom. `units`,
     the smallest number of units (patients, or images on their own) on a resampled side, keeps an interval of few honest: t then
     has at most units - 1, and where it is odd the spread of the larger half is brought to that of an exact half. Where no half-sample
-    differs, the interval is binomial at the ends of the range, and elsewhere there is none.
+    differs, the interval is binomial at the ends of the range, and elsewhere there is none. runs: what sampling runs add, where
+    `value` and `replicates` are means over several; degrees of freedom are then after Welch and Satterthwaite.
     """
     replicates = _finite(replicates)
     if len(replicates) < 2:
         raise ValueError(f"an interval needs at least 2 half-samples, got {len(replicates)}")
-    spread, df, of = float(replicates.std(ddof=1)), len(replicates) - 1, ""
+    spread, df, of = float(replicates.std(ddof=1)), float(len(replicates) - 1), ""
     if units is not None:
         if units < MIN_UNITS:
             raise ValueError(f"an interval needs at least {MIN_UNITS} patients to resample, got {units}")
-        if not varies(replicates):
+        if not varies(replicates) and not runs:
             return _without_spread(value, float(replicates[0]), low, high, units, level)
         half = math.ceil(units / 2)
         spread, df, of = spread * math.sqrt(half / (units - half)), min(df, units - 1), f" of {units} units"
+    if runs:
+        parts = [(max(0.0, spread**2 - sum(r.within for r in runs)), df), *((r.between, r.df) for r in runs)]
+        variance = sum(part for part, _ in parts)
+        spread, df = math.sqrt(variance), variance**2 / sum(part**2 / freedom for part, freedom in parts)
+        of += ", and between sampling runs"
     return _around(value, spread, df, f"t x delete-half SD, {len(replicates)} half-samples{of}", low, high, level)
 
 
@@ -101,13 +146,13 @@ def _without_spread(value: float, replicate: float, low: float | None, high: flo
     return Interval(a, b, c, d, f"exact binomial, no half-sample of {units} units leaves the end of the range", level)
 
 
-def lower_bound_proportion(successes: int, n: int, level: float = LEVEL) -> float:
+def lower_bound_proportion(successes: float, n: float, level: float = LEVEL) -> float:
     """Return the exact one-sided lower bound of a proportion (Clopper & Pearson 1934)."""
     _check_counts(successes, n)
     return 0.0 if successes == 0 else float(stats.beta.ppf(1 - level, successes, n - successes + 1))
 
 
-def upper_bound_proportion(successes: int, n: int, level: float = LEVEL) -> float:
+def upper_bound_proportion(successes: float, n: float, level: float = LEVEL) -> float:
     """Return the exact one-sided upper bound of a proportion (Clopper & Pearson 1934)."""
     _check_counts(successes, n)
     return 1.0 if successes == n else float(stats.beta.ppf(level, successes + 1, n - successes))
@@ -115,21 +160,49 @@ def upper_bound_proportion(successes: int, n: int, level: float = LEVEL) -> floa
 
 def binomial_interval(successes: int, n: int, level: float = LEVEL) -> Interval:
     """Return the exact interval of a proportion of independent trials (Clopper & Pearson 1934)."""
+    return _of_share(successes, n, f"exact binomial, {successes} of {n}", level)
+
+
+def _of_share(successes: float, n: float, method: str, level: float) -> Interval:
     two = (1 + level) / 2
-    return Interval(
-        lower_bound_proportion(successes, n, two),
-        upper_bound_proportion(successes, n, two),
-        lower_bound_proportion(successes, n),
-        upper_bound_proportion(successes, n),
-        f"exact binomial, {successes} of {n}",
-        level,
-    )
+    ends = (lower_bound_proportion(successes, n, two), upper_bound_proportion(successes, n, two))
+    return Interval(*ends, lower_bound_proportion(successes, n), upper_bound_proportion(successes, n), method, level)
+
+
+def effective_counts(shares: Sequence[float], n: Sequence[int]) -> tuple[float, float]:
+    """Return the successes and trials that as many sampling runs are worth, each with a share of n independent images.
+
+    As many as there are where the shares vary no more than chance lets them. Otherwise fewer, by the factor by which they vary more and by
+    (t(N - 1) / t(R - 1))^2, as Korn & Graubard 1998 (Survey Methodology 24:193) have it for clusters. ValueError for two runs.
+    """
+    runs, trials = len(shares), float(sum(n))
+    share = float(np.dot(shares, n) / trials)
+    if runs == 1 or share in (0.0, 1.0):
+        return share * trials, trials
+    if runs < LEAST_RUNS:
+        raise ValueError(f"{runs} sampling runs do not tell how much runs differ, at least {LEAST_RUNS} are needed")
+    excess = float(np.var(shares, ddof=1)) / runs / (share * (1 - share) / trials)
+    if excess > 1:
+        two = (1 + LEVEL) / 2
+        trials *= float(stats.t.ppf(two, trials - 1) / stats.t.ppf(two, runs - 1)) ** 2 / excess
+    return share * trials, trials
+
+
+def share_of_runs(shares: Sequence[float], n: Sequence[int], level: float = LEVEL) -> Interval:
+    """Return the interval of the share over sampling runs: exact binomial, with the trials that `effective_counts` gives."""
+    successes, trials = effective_counts(shares, n)
+    if trials == sum(n):
+        return binomial_interval(round(successes), round(trials), level)
+    method = f"binomial after Korn & Graubard, {len(n)} sampling runs of {sum(n)} images worth {trials:.0f}"
+    return _of_share(successes, trials, method, level)
 
 
 def mean_interval(
-    values: np.ndarray, units: np.ndarray, low: float | None = None, high: float | None = None, level: float = LEVEL
+    values: np.ndarray, units: np.ndarray, low: float | None = None, high: float | None = None, level: float = LEVEL, *, known: bool = True
 ) -> Interval:
     """Return the interval of the mean of `values` (cases, repeats), where `units` (cases,) says whose case it is.
+
+    known: whether units are patients; where these are unknown, cases stand in for them, and the method says so.
 
     Variance = cluster-robust variance of the case means between patients, G/(G-1) * sum_g (sum_{i in g} (a_i - mean))^2 / n^2
     (Liang & Zeger 1986), plus variance of the repeat means / R. Both parts hold the case-by-repeat residual, so the sum errs on
@@ -151,7 +224,8 @@ def mean_interval(
     variance = sum(part for part, _ in parts)
     df = variance**2 / sum(part**2 / freedom for part, freedom in parts) if variance > 0 else groups - 1
     over = f"{repeats} repeats" if repeats > 1 else "one repeat, whose run-to-run variation is not covered"
-    method = f"t x cluster-robust SE, {n} cases of {groups} patients, {over}"
+    whose = f"of {groups} patients" if known else "whose patients are unknown"
+    method = f"t x cluster-robust SE, {n} cases {whose}, {over}"
     return _around(mean, math.sqrt(variance), df, method, low, high, level)
 
 
@@ -223,6 +297,6 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _check_counts(successes: int, n: int) -> None:
-    if not 0 <= successes <= n or n < 1:
-        raise ValueError(f"a proportion needs 0 <= successes <= n and n >= 1, got {successes} of {n}")
+def _check_counts(successes: float, n: float) -> None:
+    if not 0 <= successes <= n or n <= 0:
+        raise ValueError(f"a proportion needs 0 <= successes <= n and n > 0, got {successes:g} of {n:g}")

@@ -26,9 +26,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from .intervals import LEVEL, Interval, half_sample_interval, mean_interval, varies
+from .intervals import LEVEL, Interval, half_sample_interval, mean_interval, run_spread, varies
 
-Halved = tuple[float, np.ndarray]
+Halved = tuple[float | np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -59,20 +59,26 @@ def half_sample_difference(
 ) -> Difference:
     """Return the difference of two values with the interval that their paired half-samples give.
 
-    first, second: the value on all images, and its values (B,) on half-samples; entry k of both holds the same real images. units:
-    of the side with fewest. low, high: the quantity's range, None where open. ValueError with the reason where there is no interval,
+    first, second: the value on all images and its values (B,) on half-samples, or those of R sampling runs, (R,) and (R, B); entry k of
+    both holds the same real images. What runs add to the variance of each mean is that of `run_spread`.
+    units: of the side with fewest. low, high: the quantity's range, None where open. ValueError with the reason where there is no interval,
     as where the two differ by the same in every half-sample.
     """
-    (a, ours), (b, theirs) = first, second
+    pair = [(np.atleast_1d(values), np.atleast_2d(halves)) for values, halves in (first, second)]
+    a, b = (float(values.mean()) for values, _ in pair)
+    ours, theirs = (halves.mean(axis=0) for _, halves in pair)
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} and {len(theirs)} half-samples do not pair")
     value = a - b
+    one, two = (run_spread(*side, units) for side in pair)
+    runs = [spread for spread in (one, two) if spread is not None]
     if varies(ours) and varies(theirs):
         reach = None if low is None or high is None else high - low
-        return _difference(value, half_sample_interval(value, ours - theirs, units=units, level=level), reach)
-    one, two = (half_sample_interval(value, halves, low, high, units, level) for value, halves in (first, second))
+        return _difference(value, half_sample_interval(value, ours - theirs, units=units, level=level, runs=runs), reach)
+    left = half_sample_interval(a, ours, low, high, units, level, () if one is None else (one,))
+    right = half_sample_interval(b, theirs, low, high, units, level, () if two is None else (two,))
     method = f"the two intervals combined, {len(ours)} half-samples of {units} units, not all of which vary"
-    down, up = math.hypot(a - one.low, two.high - b), math.hypot(one.high - a, b - two.low)
+    down, up = math.hypot(a - left.low, right.high - b), math.hypot(left.high - a, b - right.low)
     return Difference(value, value - down, value + up, level, method)
 
 
@@ -86,8 +92,8 @@ def mean_difference(first: np.ndarray, second: np.ndarray, units: np.ndarray, le
     return _difference(float((first - second).mean()), mean_interval(first - second, units, level=level), None)
 
 
-def share_difference(first: tuple[int, int], second: tuple[int, int], level: float) -> Difference:
-    """Return the difference of two shares of independent images, each as (images that count, images).
+def share_difference(first: tuple[float, float], second: tuple[float, float], level: float) -> Difference:
+    """Return the difference of two shares of independent images, each as (images that count, images); see `effective_counts`.
 
     The hybrid of two score intervals (Wilson 1927) that is method 10 of Newcombe 1998 (Stat. Med. 17:873). ValueError where a
     count lies outside its total.
@@ -96,7 +102,7 @@ def share_difference(first: tuple[int, int], second: tuple[int, int], level: flo
     value = p - q
     low = value - math.hypot(p - p_low, q_high - q)
     high = value + math.hypot(p_high - p, q - q_low)
-    method = f"Newcombe, {first[0]} of {first[1]} less {second[0]} of {second[1]}"
+    method = f"Newcombe, {first[0]:.6g} of {first[1]:.6g} less {second[0]:.6g} of {second[1]:.6g}"
     return Difference(value, max(low, -1.0), min(high, 1.0), level, method)
 
 
@@ -115,10 +121,10 @@ def _difference(value: float, interval: Interval, reach: float | None) -> Differ
     return Difference(value, low, high, interval.level, interval.method)
 
 
-def _score_interval(successes: int, n: int, level: float) -> tuple[float, float, float]:
+def _score_interval(successes: float, n: float, level: float) -> tuple[float, float, float]:
     """Return a proportion and its score interval."""
-    if not 0 <= successes <= n or n < 1:
-        raise ValueError(f"a proportion needs 0 <= successes <= n and n >= 1, got {successes} of {n}")
+    if not 0 <= successes <= n or n <= 0:
+        raise ValueError(f"a proportion needs 0 <= successes <= n and n > 0, got {successes:g} of {n:g}")
     z, share = float(stats.norm.ppf((1 + level) / 2)), successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     reach = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

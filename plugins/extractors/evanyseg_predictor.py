@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy import ndimage
 
 from harness.api import Context, Extractor, ImageSet, InputError, NotComputable, Problem
 
 from ..tasks.overlap import dice
 from ..tasks.training import CHUNK, averaged_down, batches, deterministic, keep, kept, mirrored, shrunk, small_resnet, with_weights
 from .batches import in_batches
+from .dice_agreement import AGREEMENT, agreement, skill, strangers
+from .mask_crops import crops
+from .spoiled_masks import LEVELS, graded
 
 if TYPE_CHECKING:
     import torch
 
-_AGREEMENT = ("mae", "mae_low", "mae_high", "correlation", "correlation_low", "correlation_high", "slope", "slope_low", "slope_high")
-FACTS = (*(f"{of}_{name}" for of in ("own", "all") for name in _AGREEMENT), "optimism", "images", "patients")
+_OF_THE_IMAGE = ("image_skill", "image_skill_low", "image_skill_high", "swapped_mae")
+FACTS = (*(f"{of}_{name}" for of in ("own", "all") for name in AGREEMENT), *_OF_THE_IMAGE, "optimism", "images", "patients")
 COLUMNS = ("predicted_dice", "foreground_share", *FACTS)
-FEWEST_FOR_AN_INTERVAL = 10
 
 _BATCH = {2: 32, 3: 8}
 _SIDE = {2: 96, 3: 48}
+_CROP = {2: 64, 3: 32}
 _LEAST_UNITS = 12
-_LEVELS = 10
-_DRAWS, _VARIES = 1000, 1e-6
 
 
 class EvanysegPredictor(Extractor):
@@ -36,19 +36,23 @@ class EvanysegPredictor(Extractor):
 
     The four steps of Deo et al. 2025, 2.2.1 (after EvanySeg, Senbi et al. 2024, arXiv:2409.14874). The patients of the real training
     images are dealt into three parts. (1) A MONAI U-Net learns on the first to find the foreground of the masks, all regions
-    together. (2) The segmenter's masks of the second part and the true ones are eroded, dilated, given noisy boundaries, shifted,
-    deformed, robbed of parts, given holes and false parts; of `candidates` such masks per image, the ten are kept whose true Dice is
-    nearest to 0.05, 0.15 ... 0.95, and the segmenter's own mask, so that quality varies evenly within every image; images without
-    foreground get five empty masks and five with false parts. (3) A MONAI ResNet with one block per stage learns to tell the true
-    Dice from image and mask, by squared error. (4) The third part, which neither has seen, says how far predicted and true Dice are
-    apart, for the segmenter's own masks and for masks of every quality. `extract` gives for each image the predicted Dice of the
-    segmenter's own mask and the share of the image that it covers; the other columns repeat what step 4 found. Only `fit` needs masks.
+    together. (2) True masks of the first two parts, and the segmenter's masks of the second, are eroded, dilated, given noisy
+    boundaries, shifted, deformed, robbed of parts, given holes and false parts; of `candidates` such masks per image, the ten are
+    kept whose true Dice is nearest to 0.05, 0.15 ... 0.95, and one that is not spoiled, so that quality varies evenly within every
+    image; images without foreground get five empty masks and five with false parts. This is done `rounds` times. (3) A MONAI ResNet
+    with one block per stage learns to tell the true Dice from image and mask, cut out round the mask, by squared error. (4) The third
+    part, which neither has seen, says how far predicted and true Dice are apart, for the segmenter's own masks and for masks of every
+    quality, and for the latter also beside the best constant and with the image of another patient. `extract` gives for each image
+    the predicted Dice of the segmenter's own mask and the share of the image that it covers; the other columns repeat what step 4
+    found. Only `fit` needs masks.
 
     Images whose longest axis exceeds `side` pixels (96 in 2D and 48 in 3D where no number is given) are averaged down to it, masks
-    are sampled at the nearest pixel, and Dice is meant at that size; it is 1 where mask and truth are both empty. Training images are
-    mirrored at random along `flip_axes` (0 = first spatial axis, array order). Two thirds of the training images taught the networks:
-    predicted Dice is higher on them than on new images by the column `optimism`. No image is altered while the networks learn, so
-    predicted Dice of images of a kind that no training image resembles is an extrapolation.
+    are sampled at the nearest pixel, and Dice is meant at that size; it is 1 where mask and truth are both empty. What the ResNet
+    sees is twice as wide as the box round the mask, the whole image where the mask is empty, brought to 64 pixels in 2D and 32 in 3D
+    (to the longest axis of smaller images); what was missed elsewhere is out of its sight. While it learns, crops are moved and their
+    grey levels altered at random (`moved`, `grey`). Training images are mirrored at random along `flip_axes` (0 = first spatial axis,
+    array order). Two thirds of the training images taught the networks: predicted Dice is higher on them than on new images by the
+    column `optimism`. Predicted Dice of images of a kind that no training image resembles is an extrapolation.
     """
 
     name = "evanyseg_predictor"
@@ -56,14 +60,17 @@ class EvanysegPredictor(Extractor):
     needs = frozenset({"masks"})
 
     segmenter_steps: int = Field(300, ge=1, description="gradient steps of the segmenter")
-    predictor_steps: int = Field(600, ge=1, description="gradient steps of the network that predicts Dice")
+    predictor_steps: int = Field(1200, ge=1, description="gradient steps of the network that predicts Dice")
     batch_size: int = Field(16, ge=2, description="images, or pairs of image and mask, a step")
     segmenter_rate: float = Field(5e-3, gt=0.0, description="highest learning rate of the segmenter's one-cycle schedule")
     predictor_rate: float = Field(2e-3, gt=0.0, description="highest learning rate of the predictor's one-cycle schedule")
     weight_decay: float = Field(1e-2, ge=0.0, description="of AdamW")
-    candidates: int = Field(40, ge=_LEVELS, description="spoiled masks made of each image, of which ten are kept")
+    candidates: int = Field(40, ge=LEVELS, description="spoiled masks made of each image, of which ten are kept")
     channels: tuple[int, int, int, int] = Field((8, 16, 32, 64), description="of each level of both networks, the finest first")
-    side: int | None = Field(None, ge=8, description="longest axis that the networks see, px; 96 in 2D and 48 in 3D where not given")
+    side: int | None = Field(None, ge=8, description="longest axis of the images, px; 96 in 2D and 48 in 3D where not given")
+    rounds: int = Field(3, ge=1, description="how often ten masks of every quality are made of each image that teaches the predictor")
+    moved: float = Field(0.2, ge=0.0, lt=0.5, description="how far the predictor's crops are moved at random, 1 = half a crop; 0 = not")
+    grey: float = Field(0.3, ge=0.0, description="how far the grey levels of its crops are altered at random, in SD of the images; 0 = not")
     flip_axes: tuple[int, ...] = Field((), description="axes along which training images are mirrored at random; 0 = first spatial axis")
 
     def gives(self) -> Literal["quality"]:
@@ -82,7 +89,7 @@ class EvanysegPredictor(Extractor):
             raise NotComputable(f"the device has too little memory for batch_size {self.batch_size}: lower it, or side") from None
 
     def extract(self, images: ImageSet, context: Context) -> np.ndarray:
-        """Return for each image the numbers that `COLUMNS` names, (N, 23) float32; masks are not looked at."""
+        """Return for each image the numbers that `COLUMNS` names, (N, 35) float32; masks are not looked at."""
         import torch
 
         content = kept(context, self.name)
@@ -95,7 +102,7 @@ class EvanysegPredictor(Extractor):
         def judged(x: torch.Tensor) -> torch.Tensor:
             seen = (averaged_down(x, self._side(images)) - content["mean"]) / content["scale"]
             masks = _segmented(networks["segmenter"], seen)
-            return torch.stack([_dice_of(networks["predictor"], seen, masks), masks.flatten(1).mean(dim=1)], dim=1)
+            return torch.stack([_dice_of(networks["predictor"], self._crops(seen, masks)), masks.flatten(1).mean(dim=1)], dim=1)
 
         with deterministic(context):
             each = in_batches(images, _BATCH[len(images.size_px)], 2, context, judged)
@@ -114,16 +121,31 @@ class EvanysegPredictor(Extractor):
         networks = self._networks(train.images.shape[1:]).to(context.device)
         self._learn_to_segment(networks["segmenter"], seen[first], truth[first], context)
         own = torch.cat([_segmented(networks["segmenter"], part) for part in seen.split(self.batch_size)])
-        rows, masks, quality = self._spoiled(truth, own, second, context)
-        self._learn_to_judge(networks["predictor"], seen, rows, masks, quality, context)
-        predicted = _judged(networks["predictor"], seen, np.arange(len(train)), own, self.batch_size)
-        rows, masks, quality = self._spoiled(truth, own, third, context)
-        pairs = _judged(networks["predictor"], seen, rows, masks, self.batch_size)
+        self._learn_to_judge(networks["predictor"], seen, self._lessons(truth, own, first, second, context), context)
+        predicted = self._judged(networks["predictor"], seen, np.arange(len(train)), own)
         true = np.array([dice(a, b) for a, b in zip(_booleans(own[third]), _booleans(truth[third]), strict=True)])
         units, taught = train.units, np.concatenate([first, second])
-        facts = [*agreement(predicted[third], true, units[third], context.rng), *agreement(pairs, quality, units[rows], context.rng)]
+        facts = [*agreement(predicted[third], true, units[third], context.rng).values()]
+        facts += self._of_every_quality(networks["predictor"], seen, self._spoiled(truth, own, third, 1, context), units, context)
         facts += [float(predicted[taught].mean() - predicted[third].mean()), float(len(third)), float(len(np.unique(units[third])))]
         keep(networks, context, {"mean": mean, "scale": scale, "shape": torch.tensor(train.images.shape[1:]), "facts": torch.tensor(facts)})
+
+    def _of_every_quality(
+        self,
+        network: torch.nn.Module,
+        images: torch.Tensor,
+        held_out: tuple[np.ndarray, torch.Tensor, np.ndarray],
+        units: np.ndarray,
+        context: Context,
+    ) -> list[float]:
+        """Return how predicted and true Dice of these masks go together, and how much better than on the image of a stranger."""
+        rows, masks, quality = held_out
+        found = self._judged(network, images, rows, masks)
+        other = np.zeros(len(images), dtype=np.int64)
+        other[rows] = strangers(rows, units, context.rng)
+        errors, swapped = (np.abs(values - quality) for values in (found, self._judged(network, images, other[rows], masks)))
+        facts = agreement(found, quality, units[rows], context.rng).values()
+        return [*facts, *skill(errors, swapped, units[rows]), float(swapped.mean())]
 
     def _side(self, images: ImageSet) -> int:
         return _SIDE[len(images.size_px)] if self.side is None else self.side
@@ -136,7 +158,8 @@ class EvanysegPredictor(Extractor):
         channels, *size = shape
         halvings = (2,) * (len(self.channels) - 1)
         segmenter = UNet(len(size), channels, 2, channels=self.channels, strides=halvings, num_res_units=2)
-        return torch.nn.ModuleDict({"segmenter": segmenter, "predictor": small_resnet((channels + 1, *size), 1, self.channels)})
+        crop = (channels + 1, *[self._crop(tuple(size))] * len(size))
+        return torch.nn.ModuleDict({"segmenter": segmenter, "predictor": small_resnet(crop, 1, self.channels)})
 
     def _learn_to_segment(self, network: torch.nn.Module, images: torch.Tensor, truth: torch.Tensor, context: Context) -> None:
         """Train the segmenter with the Dice loss of the foreground over the batch plus cross-entropy."""
@@ -151,19 +174,49 @@ class EvanysegPredictor(Extractor):
 
         self._train(network, len(images), loss, self.segmenter_steps, self.segmenter_rate, context)
 
+    def _crop(self, size: tuple[int, ...]) -> int:
+        """Return the side of the crops that the predictor sees of images of this size, px."""
+        side = _SIDE[len(size)] if self.side is None else self.side
+        return min(_CROP[len(size)], side, max(size))
+
+    def _crops(self, images: torch.Tensor, masks: torch.Tensor, rng: np.random.Generator | None = None) -> torch.Tensor:
+        """Return what the predictor sees of images (N, C, ...) with masks (N, 1, ...). rng: while it learns."""
+        return crops(images, masks, self._crop(tuple(images.shape[2:])), rng, self.moved, self.grey)
+
+    def _lessons(
+        self, truth: torch.Tensor, own: torch.Tensor, first: np.ndarray, second: np.ndarray, context: Context
+    ) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
+        """Return the rows, masks and true Dice that teach the predictor; where the segmenter learned, its masks are too good to count."""
+        import torch
+
+        parts = [self._spoiled(truth, masks, rows, self.rounds, context) for masks, rows in ((truth, first), (own, second))]
+        rows, masks, quality = zip(*parts, strict=True)
+        return np.concatenate(rows), torch.cat(masks), np.concatenate(quality)
+
     def _learn_to_judge(
-        self, network: torch.nn.Module, images: torch.Tensor, rows: np.ndarray, masks: torch.Tensor, quality: np.ndarray, context: Context
+        self, network: torch.nn.Module, images: torch.Tensor, lessons: tuple[np.ndarray, torch.Tensor, np.ndarray], context: Context
     ) -> None:
         """Train the predictor: squared error of the Dice of each mask (M, 1, ...) of the images of these rows (M,)."""
         import torch
 
-        target, channels = torch.as_tensor(quality, dtype=torch.float32, device=images.device), images.shape[1]
+        rows, masks, quality = lessons
+        target = torch.as_tensor(quality, dtype=torch.float32, device=images.device)
 
         def loss(pairs: torch.Tensor) -> torch.Tensor:
-            both = mirrored(torch.cat([images[rows[pairs]], masks[pairs]], dim=1), self.flip_axes, context.rng)
-            return ((_dice_of(network, both[:, :channels], both[:, channels:]) - target[pairs]) ** 2).mean()
+            seen = mirrored(self._crops(images[rows[pairs]], masks[pairs], context.rng), self.flip_axes, context.rng)
+            return ((_dice_of(network, seen) - target[pairs]) ** 2).mean()
 
         self._train(network, len(rows), loss, self.predictor_steps, self.predictor_rate, context)
+
+    def _judged(self, network: torch.nn.Module, images: torch.Tensor, rows: np.ndarray, masks: torch.Tensor) -> np.ndarray:
+        """Return the predicted Dice of each mask (M, 1, ...) of the images of these rows, (M,) float64, without gradients."""
+        import torch
+
+        with torch.no_grad():
+            steps = range(0, len(rows), self.batch_size)
+            batches = ((images[rows[k : k + self.batch_size]], masks[k : k + self.batch_size]) for k in steps)
+            found = [_dice_of(network, self._crops(*batch)) for batch in batches]
+            return torch.cat(found).cpu().numpy().astype(np.float64)
 
     def _train(
         self, network: torch.nn.Module, n: int, loss: Callable[[torch.Tensor], torch.Tensor], steps: int, rate: float, context: Context
@@ -186,18 +239,19 @@ class EvanysegPredictor(Extractor):
         network.eval()
 
     def _spoiled(
-        self, truth: torch.Tensor, own: torch.Tensor, rows: np.ndarray, context: Context
+        self, truth: torch.Tensor, own: torch.Tensor, rows: np.ndarray, rounds: int, context: Context
     ) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
-        """Return for the images of these rows the row, the mask (1, ...) and the true Dice of each of their eleven masks."""
+        """Return for the images of these rows, so many times, the row, the mask (1, ...) and the true Dice of each of eleven masks."""
         import torch
 
         masks, quality = [], []
+        rows = np.tile(rows, rounds)
         for true, found in zip(_booleans(truth[rows]), _booleans(own[rows]), strict=True):
             chosen = graded(true, found, self.candidates, context.rng)
             masks += [found, *chosen]
             quality += [dice(mask, true) for mask in (found, *chosen)]
         stacked = torch.from_numpy(np.stack(masks)[:, None]).to(truth.device, torch.float32)
-        return np.repeat(rows, _LEVELS + 1), stacked, np.array(quality)
+        return np.repeat(rows, LEVELS + 1), stacked, np.array(quality)
 
 
 def thirds(train: ImageSet, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -216,133 +270,6 @@ def thirds(train: ImageSet, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
         part[rng.permutation(group)] = np.arange(len(group)) % 3
     first, second, third = (np.flatnonzero(part[train.units] == k) for k in range(3))
     return first, second, third
-
-
-def graded(truth: np.ndarray, own: np.ndarray, candidates: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return ten of so many spoiled masks, those whose Dice with `truth` is nearest to 0.05, 0.15 ... 0.95; all are booleans.
-
-    Where there is nothing to find Dice is 1 or 0: five empty masks and five with false parts.
-    """
-    if not truth.any():
-        wrong = [_with_balls(truth, 0.1 * max(truth.shape), rng, value=True) for _ in range(_LEVELS // 2)]
-        return [truth] * (_LEVELS - len(wrong)) + wrong
-    bases = [(mask, signed_depth(mask)) for mask in (truth, own)]
-    made = [np.zeros_like(truth), *(_spoil(*bases[k % 2], rng) for k in range(candidates - 1))]
-    distance = np.array([dice(mask, truth) for mask in made])
-    chosen, free = [], np.ones(len(made), bool)
-    for level in (np.arange(_LEVELS) + 0.5) / _LEVELS:
-        k = int(np.where(free, np.abs(distance - level), np.inf).argmin())
-        free[k] = False
-        chosen.append(made[k])
-    return chosen
-
-
-def signed_depth(mask: np.ndarray) -> np.ndarray:
-    """Return the distance of every pixel to the edge of a mask, px, positive inside; minus infinity where the mask is empty."""
-    if not mask.any():
-        return np.full(mask.shape, -np.inf)
-    inside = ndimage.distance_transform_edt(np.pad(mask, 1))[(slice(1, -1),) * mask.ndim]
-    return np.asarray(inside - ndimage.distance_transform_edt(~mask))
-
-
-def _spoil(mask: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a mask with one defect drawn at random, and half of the time holes or false parts besides."""
-    if not mask.any():
-        return _with_balls(mask, 0.1 * max(mask.shape), rng, value=True)
-    spoiled = _DEFECTS[int(rng.integers(len(_DEFECTS)))](mask, depth, rng)
-    return _with_balls(spoiled, float(depth.max()), rng, value=bool(rng.random() < 0.5)) if rng.random() < 0.5 else spoiled
-
-
-def _eroded(mask: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return np.asarray(depth > rng.uniform(0.0, 1.0) * depth.max())
-
-
-def _dilated(mask: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return np.asarray(depth > -rng.uniform(0.0, 2.0) * depth.max())
-
-
-def _with_noisy_boundary(mask: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    noise = _smooth(mask.shape, rng.uniform(0.01, 0.08) * max(mask.shape), rng)
-    return np.asarray(depth + rng.uniform(0.0, 2.0) * depth.max() * noise > 0.0)
-
-
-def _shifted(mask: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    direction = rng.standard_normal(mask.ndim)
-    shift = rng.uniform(0.0, 2.5) * depth.max() * direction / np.linalg.norm(direction)
-    return np.asarray(ndimage.shift(mask.astype(np.uint8), np.rint(shift), order=0) > 0)
-
-
-def _deformed(mask: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    amplitude, smoothness = rng.uniform(0.0, 2.0) * depth.max(), 0.1 * max(mask.shape)
-    at = [grid + amplitude * _smooth(mask.shape, smoothness, rng) for grid in np.indices(mask.shape)]
-    return np.asarray(ndimage.map_coordinates(mask.astype(np.uint8), at, order=0) > 0)
-
-
-def _without_parts(mask: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the mask without some of its components; of a single one, what lies beyond a plane goes."""
-    components, n = ndimage.label(mask)
-    if n > 1:
-        lost = rng.permutation(n)[: rng.integers(1, n)] + 1
-        return mask & ~np.isin(components, lost)
-    at = np.tensordot(rng.standard_normal(mask.ndim), np.indices(mask.shape), axes=1)
-    return np.asarray(mask & (at <= np.quantile(at[mask], rng.uniform(0.0, 1.0))))
-
-
-def _with_holes(mask: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return _with_balls(mask, float(depth.max()), rng, value=False)
-
-
-_DEFECTS = (_eroded, _dilated, _with_noisy_boundary, _shifted, _deformed, _without_parts, _with_holes)
-
-
-def _with_balls(mask: np.ndarray, radius: float, rng: np.random.Generator, *, value: bool) -> np.ndarray:
-    """Return the mask with up to four balls of up to `radius` px set: holes within it, or false parts anywhere."""
-    found = mask.copy()
-    places = np.argwhere(mask) if not value and mask.any() else np.argwhere(np.ones(mask.shape, bool))
-    grid = np.indices(mask.shape)
-    for centre in places[rng.integers(len(places), size=rng.integers(1, 5))]:
-        away = sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True))
-        found[away <= (rng.uniform(0.2, 1.0) * radius) ** 2] = value
-    return found
-
-
-def _smooth(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Return smooth noise with a standard deviation of 1."""
-    noise = ndimage.gaussian_filter(rng.standard_normal(shape), sigma, mode="wrap")
-    return np.asarray(noise / max(float(noise.std()), 1e-12))
-
-
-def agreement(predicted: np.ndarray, true: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> tuple[float, ...]:
-    """Return mean absolute error, Pearson correlation and calibration slope of predicted Dice (N,), each with the ends of its interval.
-
-    The slope is that of the regression of true on predicted Dice: 1 where differences between predictions are those of the truth. The
-    95 % intervals are percentiles of 1000 bootstrap draws of patients; with fewer than ten patients both ends repeat the value.
-    """
-    for name, values in (("predicted", predicted), ("true", true)):
-        if values.std() <= _VARIES:
-            raise NotComputable(f"the {name} Dice of all {len(values)} held-out masks is {values[0]:.3f}: more steps may help")
-    x, y = predicted - predicted.mean(), true - true.mean()
-    terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y, np.abs(predicted - true)], axis=1)
-    members = np.unique(units, return_inverse=True)[1]
-    sums = np.zeros((members.max() + 1, terms.shape[1]))
-    np.add.at(sums, members, terms)
-    values, n = _statistics(sums.sum(axis=0)[None])[0], len(sums)
-    if n < FEWEST_FOR_AN_INTERVAL:
-        return tuple(float(v) for v in np.repeat(values, 3))
-    drawn = _statistics(rng.multinomial(n, np.full(n, 1.0 / n), size=_DRAWS) @ sums)
-    # A draw in which one side does not vary has no correlation.
-    low, high = np.percentile(drawn[np.isfinite(drawn).all(axis=1)], (2.5, 97.5), axis=0)
-    return tuple(float(v) for v in np.stack([values, low, high], axis=1).ravel())
-
-
-def _statistics(sums: np.ndarray) -> np.ndarray:
-    """Return error, correlation and slope, (D, 3), of sums over masks (D, 7); not finite where one side does not vary."""
-    n, x, y, xx, yy, xy, error = sums.T
-    across, along, beside = xy / n - x * y / n**2, xx / n - (x / n) ** 2, yy / n - (y / n) ** 2
-    varies = np.minimum(along, beside) > _VARIES**2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = np.where(varies, np.clip(across / np.sqrt(along * beside), -1.0, 1.0), np.nan)
-        return np.stack([error / n, correlation, np.where(varies, across / along, np.nan)], axis=1)
 
 
 def _foreground(images: ImageSet, size: tuple[int, ...], device: str) -> torch.Tensor:
@@ -375,20 +302,9 @@ def _segmented(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         return (_logits(network, images).softmax(dim=1)[:, 1:] > 0.5).float()
 
 
-def _dice_of(network: torch.nn.Module, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Return the predicted Dice of pairs of image and mask, (N,)."""
-    import torch
-
-    return network(_padded(torch.cat([images, masks], dim=1)))[:, 0].sigmoid()
-
-
-def _judged(network: torch.nn.Module, images: torch.Tensor, rows: np.ndarray, masks: torch.Tensor, batch: int) -> np.ndarray:
-    """Return the predicted Dice of each mask (M, 1, ...) of the images of these rows, (M,) float64, without gradients."""
-    import torch
-
-    with torch.no_grad():
-        found = [_dice_of(network, images[rows[k : k + batch]], masks[k : k + batch]) for k in range(0, len(rows), batch)]
-        return torch.cat(found).cpu().numpy().astype(np.float64)
+def _dice_of(network: torch.nn.Module, crops: torch.Tensor) -> torch.Tensor:
+    """Return the predicted Dice of the masks of these crops, (N,)."""
+    return network(_padded(crops))[:, 0].sigmoid()
 
 
 def _booleans(masks: torch.Tensor) -> np.ndarray:

@@ -39,6 +39,8 @@ from .training import Ema, Precision, Spent, TrainedGenerator, repeatable, set_r
 if TYPE_CHECKING:
     import torch
 
+Prediction = Literal["noise", "image", "flow"]
+Schedule = Literal["linear", "cosine"]
 _WIDTH = 8
 _SCHEDULES = {"linear": "linear_beta", "cosine": "cosine"}
 _PREDICTIONS = {"noise": "epsilon", "image": "sample"}
@@ -65,8 +67,8 @@ class Ddpm(TrainedGenerator):
 
     name = "ddpm"
     version = "1"
-    prediction: Literal["noise", "image", "flow"] = Field("image", description="what the network predicts; flow = velocity, image - noise")
-    schedule: Literal["linear", "cosine"] | None = Field(
+    prediction: Prediction = Field("image", description="what the network predicts; flow = velocity, image - noise")
+    schedule: Schedule | None = Field(
         None, description="how noise grows; linear for noise and cosine for image where not given; a flow has none"
     )
     timesteps: int = Field(1000, ge=2, le=2000, description="levels of noise")
@@ -142,7 +144,8 @@ class Ddpm(TrainedGenerator):
         """Return the averaged weights of a network trained on these rows, and what the fit has spent so far."""
         import torch
 
-        network, scheduler = self._network(facts).to(context.device), self._scheduler("ddpm")
+        network = self._network(facts).to(context.device)
+        scheduler = noise_scheduler(self.prediction, self.schedule, self.timesteps)
         optimiser = torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=0.0)
         ema, precision = Ema(network, self.ema), Precision(context, self.mixed_precision)
         labels = torch.as_tensor(label_rows(images.labels, facts, len(images))) if self.condition == "label" else None
@@ -151,9 +154,7 @@ class Ddpm(TrainedGenerator):
             set_rate(optimiser, self.learning_rate, k, self.steps)
             drawn = rows[batch_rows(len(rows), self.batch_size, k, (context.seed, earlier.steps))]
             clean, given = self._examples(images, drawn, facts, rng, context.device)
-            noise, times = torch.randn_like(clean), torch.randint(0, self.timesteps, (len(clean),), device=clean.device)
-            noisy = scheduler.add_noise(original_samples=clean, noise=noise, timesteps=times)
-            target = {"noise": noise, "image": clean, "flow": clean - noise}[self.prediction]
+            noisy, times, target = noised(clean, scheduler, self.prediction)
             known = None if labels is None else self._withheld(labels[drawn], facts).to(context.device)
             with precision.autocast():
                 predicted = network(torch.cat([noisy, given], dim=1), times, class_labels=known)
@@ -215,16 +216,6 @@ class Ddpm(TrainedGenerator):
             num_head_channels=_WIDTH,
             num_class_embeds=len(facts.labels) + 1 if self.condition == "label" else None,
         )
-
-    def _scheduler(self, sampler: str) -> Any:
-        """Return MONAI's scheduler; the two of a chain add noise alike."""
-        from monai.networks.schedulers import DDIMScheduler, DDPMScheduler, RFlowScheduler
-
-        if self.prediction == "flow":
-            return RFlowScheduler(num_train_timesteps=self.timesteps)
-        schedule = self.schedule or ("linear" if self.prediction == "noise" else "cosine")
-        kind = DDPMScheduler if sampler == "ddpm" else DDIMScheduler
-        return kind(self.timesteps, schedule=_SCHEDULES[schedule], prediction_type=_PREDICTIONS[self.prediction])
 
     def sample(self, request: Request, context: Context) -> ImageSet:
         """Return the requested images, with masks where the network makes them or was given them."""
@@ -289,11 +280,36 @@ class Ddpm(TrainedGenerator):
             return without + self.guidance * (found - without)
 
         sampler = self.sampler or ("euler" if self.prediction == "flow" else "ddim")
-        scheduler = self._scheduler(sampler)
-        return cropped(_SAMPLERS[sampler](scheduler, self._sampling_steps, predict, start, sources), facts.shape[1:])
+        scheduler = noise_scheduler(self.prediction, self.schedule, self.timesteps, ancestral=sampler == "ddpm")
+        return cropped(SAMPLERS[sampler](scheduler, self._sampling_steps, predict, start, sources), facts.shape[1:])
 
 
 _Predict = Callable[["torch.Tensor", int], "torch.Tensor"]
+
+
+def noise_scheduler(
+    prediction: Prediction, schedule: Schedule | None, timesteps: int, *, ancestral: bool = False, clip: bool = True
+) -> Any:
+    """Return MONAI's scheduler; the two of a chain, with fresh noise in each step (`ancestral`) or without, add noise alike.
+
+    schedule: linear for noise and cosine for image where not given; a flow has none. clip: what is clean to [-1, 1].
+    """
+    from monai.networks.schedulers import DDIMScheduler, DDPMScheduler, RFlowScheduler
+
+    if prediction == "flow":
+        return RFlowScheduler(num_train_timesteps=timesteps)
+    name = _SCHEDULES[schedule or ("linear" if prediction == "noise" else "cosine")]
+    kind = DDPMScheduler if ancestral else DDIMScheduler
+    return kind(timesteps, schedule=name, prediction_type=_PREDICTIONS[prediction], clip_sample=clip)
+
+
+def noised(clean: torch.Tensor, scheduler: Any, prediction: Prediction) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return clean values (N, ...) with noise of a random level each, these levels (N,), and what is to be predicted."""
+    import torch
+
+    noise, times = torch.randn_like(clean), torch.randint(0, scheduler.num_train_timesteps, (len(clean),), device=clean.device)
+    noisy = scheduler.add_noise(original_samples=clean, noise=noise, timesteps=times)
+    return noisy, times, {"noise": noise, "image": clean, "flow": clean - noise}[prediction]
 
 
 def _ancestral(scheduler: Any, steps: int, predict: _Predict, noisy: torch.Tensor, sources: Sequence[torch.Generator]) -> torch.Tensor:
@@ -327,4 +343,4 @@ def _euler(scheduler: Any, steps: int, predict: _Predict, noisy: torch.Tensor, s
     return noisy
 
 
-_SAMPLERS = {"ddpm": _ancestral, "ddim": _implicit, "euler": _euler}
+SAMPLERS = {"ddpm": _ancestral, "ddim": _implicit, "euler": _euler}

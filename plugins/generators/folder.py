@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Self
 
@@ -18,29 +19,37 @@ class Folder(Generator):
 
     `test` names a second folder, with further images of the same generator on which tasks are tested. It shares no image with
     `path`; in neither lies the other. An audit that tests no task on synthetic images needs none.
+
+    `runs` names a folder for each further sampling run that the audit asks for, sampled as those in `path` were but with another seed.
     """
 
     name = "folder"
-    version = "1"
+    version = "2"
     path: Path
     test: Path | None = None
+    runs: tuple[Path, ...] = ()
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        if self.test is not None:
-            one, other = self.path.resolve(), self.test.resolve()
+        named = [("path", self.path), *([("test", self.test)] if self.test else []), *(("runs", path) for path in self.runs)]
+        for (name, first), (other_name, second) in combinations(named, 2):
+            one, other = first.resolve(), second.resolve()
             if one == other or one in other.parents or other in one.parents:
-                raise ValueError(f"test must share nothing with path: {self.test} and {self.path} are one folder, or one lies in the other")
+                text = f"{second} and {first} are one folder, or one lies in the other"
+                raise ValueError(f"{other_name} must share nothing with {name}: {text}")
         return self
 
     def inputs(self) -> tuple[Path, ...]:
-        """Return the folder, and that of the images for testing tasks where there is one."""
-        return (self.path,) if self.test is None else (self.path, self.test)
+        """Return the folder, those of further sampling runs, and that of the images for testing tasks where there is one."""
+        return (self.path, *self.runs, *([self.test] if self.test else []))
 
     def sample(self, request: Request, context: Context) -> Path:
-        """Return the folder, whose files the audit reads as the real ones; `NotComputable` where `test` is wanted and not given."""
+        """Return the folder, whose files the audit reads as the real ones; `NotComputable` where one is wanted that was not given."""
+        if request.purpose == "train" and request.run > len(self.runs):
+            text = f"sampling run {request.run + 1} needs a folder of its own, and {len(self.runs)} further folders are named"
+            raise NotComputable(f"{text}: generator: {{folder: {{runs: [...]}}}}")
         if request.purpose == "train":
-            return _there(self.path, "path")
+            return _there(self.runs[request.run - 1], "runs") if request.run else _there(self.path, "path")
         if self.test is None:
             raise NotComputable("needs further images to test tasks on, got none: name a second folder, generator: {folder: {test: ...}}")
         return _there(self.test, "test")

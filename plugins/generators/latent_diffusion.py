@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from harness.api import Context, ImageSet, NotComputable
 
+from .ddpm import SAMPLERS, Prediction, Schedule, noise_scheduler, noised
 from .joint import GROUPS, JointGenerator, Maker, number_of_classes, require_widths
 from .tensors import Facts, Kept, keep, normal
 from .training import Ema, Precision, Spent, repeatable, set_rate, train
@@ -18,9 +18,6 @@ from .vae import autoencoder, encoded, halved, train_autoencoder
 
 if TYPE_CHECKING:
     import torch
-
-_PREDICTIONS = {"noise": "epsilon", "image": "sample"}
-_SCHEDULES = {"linear": "linear_beta", "cosine": "cosine"}
 
 
 class LatentDiffusion(JointGenerator):
@@ -50,8 +47,8 @@ class LatentDiffusion(JointGenerator):
         (32, 64), min_length=1, description="of each level of the diffusion model, finest first, multiples of 8; latent sides halve between"
     )
     attention_levels: tuple[int, ...] = Field((), description="levels of the diffusion model with self-attention, 0 = finest")
-    prediction: Literal["noise", "image", "flow"] = Field("image", description="what is predicted; flow = velocity, latents - noise")
-    schedule: Literal["linear", "cosine"] | None = Field(
+    prediction: Prediction = Field("image", description="what is predicted; flow = velocity, latents - noise")
+    schedule: Schedule | None = Field(
         None, description="how noise grows; linear for noise and cosine for image where not given; a flow has none"
     )
     timesteps: int = Field(1000, ge=2, le=2000, description="levels of noise")
@@ -119,9 +116,7 @@ class LatentDiffusion(JointGenerator):
             pictures, classes = self.batch(images, facts, context, earlier.steps + k, rng, self._multiple)
             with torch.no_grad(), precision.autocast():
                 clean = network.encode_stage_2_inputs(pictures).float() / scale  # type: ignore[operator]
-            noise, times = torch.randn_like(clean), torch.randint(0, self.timesteps, (len(clean),), device=clean.device)
-            noisy = scheduler.add_noise(original_samples=clean, noise=noise, timesteps=times)
-            target = {"noise": noise, "image": clean, "flow": clean - noise}[self.prediction]
+            noisy, times, target = noised(clean, scheduler, self.prediction)
             with precision.autocast():
                 predicted = diffusion(noisy, times, class_labels=classes)
             loss = torch.nn.functional.mse_loss(predicted.float(), target)
@@ -138,6 +133,8 @@ class LatentDiffusion(JointGenerator):
 
     def maker(self, left: Kept, device: str) -> Maker:
         """Return what removes noise from latents and decodes them."""
+        import torch
+
         network, diffusion = self._autoencoder(left.facts).to(device), self._diffusion(left.facts).to(device)
         for part, name in ((network, "autoencoder"), (diffusion, "diffusion")):
             part.load_state_dict(left.weights[name])
@@ -145,27 +142,15 @@ class LatentDiffusion(JointGenerator):
         grid, scale = self._grid(left.facts), left.numbers["scale"]
 
         def make(classes: torch.Tensor, sources: Sequence[torch.Generator]) -> torch.Tensor:
-            latents = self._denoised(diffusion, normal(grid, sources), classes)
+            def predict(noisy: torch.Tensor, time: int) -> torch.Tensor:
+                return diffusion(noisy, torch.full((len(noisy),), time, device=noisy.device), class_labels=classes)
+
+            # Neither of these samplers draws a further random number.
+            sampler = SAMPLERS["euler" if self.prediction == "flow" else "ddim"]
+            latents = sampler(self._scheduler(), self.sampling_steps, predict, normal(grid, sources), sources)
             return network.decode(latents * scale)  # type: ignore[operator]
 
         return make
-
-    def _denoised(self, diffusion: torch.nn.Module, latents: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        """Return clean latents, (N, C, ...), of noise; no further random number is drawn."""
-        import torch
-
-        scheduler = self._scheduler()
-        scheduler.set_timesteps(self.sampling_steps)
-        if self.prediction == "flow":
-            times = [int(time) for time in scheduler.timesteps]
-        else:
-            # The scheduler steps down by timesteps // sampling_steps from its last time, which the times it proposes do not.
-            times = list(range(self.timesteps - 1, -1, -(self.timesteps // self.sampling_steps)))
-        for time, following in pairwise([*times, 0]):
-            predicted = diffusion(latents, torch.full((len(latents),), time, device=latents.device), class_labels=classes)
-            more = (following,) if self.prediction == "flow" else ()
-            latents = scheduler.step(predicted, time, latents, *more)[0]
-        return latents
 
     @property
     def _multiple(self) -> int:
@@ -196,13 +181,5 @@ class LatentDiffusion(JointGenerator):
         )
 
     def _scheduler(self) -> Any:
-        """Return MONAI's scheduler of noise."""
-        from monai.networks.schedulers import DDIMScheduler, RFlowScheduler
-
-        if self.prediction == "flow":
-            return RFlowScheduler(num_train_timesteps=self.timesteps)
-        schedule = self.schedule or ("linear" if self.prediction == "noise" else "cosine")
-        # What is clean is not clipped: latents have no bounds.
-        return DDIMScheduler(
-            self.timesteps, schedule=_SCHEDULES[schedule], prediction_type=_PREDICTIONS[self.prediction], clip_sample=False
-        )
+        """Return MONAI's scheduler of noise; what is clean is not clipped, because latents have no bounds."""
+        return noise_scheduler(self.prediction, self.schedule, self.timesteps, clip=False)

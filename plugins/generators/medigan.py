@@ -9,23 +9,19 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from harness.api import Context, Generator, InputError, Problem, Request
+from harness.api import Context, InputError, Problem, Request
 
-from .strangers import Collection, calls, in_child, prepared, require_apart, require_names, the_job
+from .strangers import StrangersGenerator, calls, each_call, prepared, the_job
 
-_IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".nii", ".nii.gz", ".dcm")
-_JOB = "job.json"
 _BASE = ("model_file", "num_samples", "output_path", "save_images")
-_PROGRAM = "from harness_plugins.generators.medigan import child; child()"
 
 
-class Medigan(Generator):
+class Medigan(StrangersGenerator):
     """A model package of medigan (Osuala et al. 2023, doi:10.1117/1.JMI.10.6.061403), run from its unzipped folder.
 
     The package is Python code of its makers, and its checkpoint may be a pickle, which is code as well. It runs in a process of its
@@ -45,34 +41,24 @@ class Medigan(Generator):
 
     name = "medigan"
     version = "1"
-    path: Path = Field(description="folder of the unzipped package")
+    program: ClassVar[str] = "from harness_plugins.generators.medigan import child; child()"
+    called: ClassVar[str] = "the medigan package"
+    warning: ClassVar[str] = (
+        "a medigan package is Python code of its makers that the audit would run, and its checkpoint may be a pickle; read them"
+    )
     trust: bool = Field(False, description="run the package's code and unpickle its checkpoint")
     config: Path | None = Field(None, description="JSON file in medigan's format; absent, the one in the package")
     model_id: str = Field("", description="which model of the file; may be left out where it holds one")
     arguments: dict[str, Any] = Field({}, description="arguments of the generate method that replace those of the file")
-    by_label: tuple[dict[str, Any], ...] = Field((), description="arguments for each label, in the order of data.label_names")
-    label_names: tuple[str, ...] = Field((), description="names of the labels, one for each entry of by_label")
     batch: int = Field(16, ge=1, description="images of one call")
-    image_files: str = Field("*", min_length=1, description="pattern of the names of image files")
-    mask_files: str = Field("", description="pattern of the names of mask files")
-    timeout_s: float = Field(3600.0, gt=0.0, description="for all images together")
 
     @model_validator(mode="after")
     def _options(self) -> Self:
-        if not self.trust:
-            raise ValueError(
-                "a medigan package is Python code of its makers that the audit would run, and its checkpoint may be a pickle; "
-                "read them, and where you trust them write trust: true"
-            )
         reserved = [name for given in (self.arguments, *self.by_label) for name in given if name in _BASE]
         if reserved:
             raise ValueError(f"{reserved[0]} is set by the audit; leave it out of arguments and by_label")
-        require_names(self.by_label, self.label_names)
+        self.require_names()
         return self
-
-    def conditions(self) -> frozenset[str]:
-        """Return labels where `by_label` describes them."""
-        return frozenset({"labels"} if self.by_label else ())
 
     def inputs(self) -> tuple[Path, ...]:
         """Return the package and the file that describes it."""
@@ -87,26 +73,19 @@ class Medigan(Generator):
         model, execution = self._execution()
         package, weights, method, custom = self._package(execution)
         made = calls(request, len(self.by_label), self.batch, context.seed)
-        work = context.workdir.resolve() / "package"
-        require_apart(self.path, work.parent)
-        shutil.rmtree(work, ignore_errors=True)
+        work = self.work_folder(context)
         # Arguments of published models name files below models/<model_id>, where medigan unzips a package.
         copy = work / "models" / model
         try:
             shutil.copytree(self.path, copy)
             place = copy / package.relative_to(self.path)
-            job = {
-                "package": str(place), "weights": str(place / weights), "method": method, "n": self.batch, "device": context.device,
-                "custom": custom | self.arguments, "by_label": self.by_label, "calls": [asdict(call) for call in made],
-            }  # fmt: skip
-            own = Context(seed=context.seed, workdir=context.workdir.resolve(), device=context.device)
-            out = in_child(_PROGRAM, job, work, self.timeout_s, request, own, "the medigan package", self.path)
+            given = {"n": self.batch, "custom": custom | self.arguments}
+            job = {"package": str(place), "weights": str(place / weights), "method": method, **given}
+            out = self.in_child(job, made, work, request, context)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         fix = "the package sets a seed of its own: see whether one of its arguments changes that"
-        rules = Collection(self.image_files, self.mask_files, self.batch, self.label_names, self.path, fix)
-        folders = [out / f"{k:05d}" for k in range(len(made))]
-        return rules.collect(made, folders, context.workdir / "synthetic")
+        return self.collect(made, out, self.batch, fix)
 
     def _execution(self) -> tuple[str, dict[str, Any]]:
         """Return the model's id and what its description says about execution."""
@@ -183,10 +162,7 @@ def child() -> None:
     method = getattr(module, job["method"], None)
     if not callable(method):
         sys.exit(f"its __init__.py has no function {job['method']!r}")
-    for k, call in enumerate(job["calls"]):
-        folder = out / f"{k:05d}"
-        folder.mkdir()
-        own = {} if call["label"] is None else job["by_label"][call["label"]]
+    for folder, own, seed in each_call(job, out):
         base = {"model_file": job["weights"], "num_samples": job["n"], "output_path": str(folder), "save_images": True}
-        seed_everything(call["seed"])
+        seed_everything(seed)
         method(**(job["custom"] | own | base))

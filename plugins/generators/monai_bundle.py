@@ -6,29 +6,26 @@ import difflib
 import gc
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from harness.api import Context, Generator, ImageSet, InputError, Problem, Request
+from harness.api import Context, ImageSet, InputError, Problem, Request
 
-from .strangers import Call, Collection, calls, in_child, prepared, require_apart, require_names, the_job, unlike
+from .strangers import Call, StrangersGenerator, calls, each_call, prepared, the_job, unlike
 
 _CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 _RUNS = ("run", "inferring", "evaluating", "generate")
 _OF_FILES = ("run", "image_files", "mask_files", "label_names")
 _OF_TENSORS = ("mask_output", "intensity", "axis_order")
 _SEEDS = ("random_seed", "seed")
-_PROGRAM = "from harness_plugins.generators.monai_bundle import child; child()"
 
 
-class MonaiBundle(Generator):
+class MonaiBundle(StrangersGenerator):
     """A folder in MONAI's bundle format (github.com/Project-MONAI/model-zoo), run by its own inference configuration.
 
     The configuration is code of the bundle's makers: expressions that begin with `$`, any class after `_target_`, and `scripts/`. It
@@ -54,12 +51,13 @@ class MonaiBundle(Generator):
 
     name = "monai_bundle"
     version = "1"
-    path: Path = Field(description="folder of the bundle")
-    trust: bool = Field(False, description="run the code in the bundle's configuration")
+    program: ClassVar[str] = "from harness_plugins.generators.monai_bundle import child; child()"
+    called: ClassVar[str] = "the MONAI bundle"
+    warning: ClassVar[str] = (
+        "the configuration of a MONAI bundle is code of its makers that the audit would run; read it and the folder scripts"
+    )
     config: str = Field("", description="inference configuration, below the folder")
     overrides: dict[str, Any] = Field({}, description="ids of the configuration that get other values")
-    by_label: tuple[dict[str, Any], ...] = Field((), description="further overrides for each label, in the order of data.label_names")
-    label_names: tuple[str, ...] = Field((), description="names of the labels, for the folders of files")
     seed_key: str = Field("", description="id that gets the seed of the run")
     images_per_run: int = Field(1, ge=1, description="images that one run makes")
     output: str = Field("", description="id whose value is the images; absent, files that the run saves are")
@@ -67,32 +65,20 @@ class MonaiBundle(Generator):
     intensity: tuple[float, float] | Literal["image"] = Field((0.0, 1.0), description="values that become 0 and 1")
     axis_order: tuple[int, ...] = Field((), description="the tensor's spatial axes in the order of the audit's")
     run: str = Field("", description="id that saves files")
-    image_files: str = Field("*", min_length=1, description="pattern of the names of image files")
-    mask_files: str = Field("", description="pattern of the names of mask files")
-    timeout_s: float = Field(3600.0, gt=0.0, description="for all images together")
 
     @model_validator(mode="after")
     def _options(self) -> Self:
-        if not self.trust:
-            raise ValueError(
-                "the configuration of a MONAI bundle is code of its makers that the audit would run; read it and the folder scripts, "
-                "and where you trust them write trust: true"
-            )
         idle = [name for name in (_OF_FILES if self.output else _OF_TENSORS) if name in self.model_fields_set]
         if idle:
             when = "where output is not given" if self.output else "together with output, which names the id of a tensor"
             raise ValueError(f"{idle[0]} has a meaning only {when}; leave it out")
         if not self.output:
-            require_names(self.by_label, self.label_names)
+            self.require_names()
         if sorted(self.axis_order) != list(range(len(self.axis_order))):
             raise ValueError(f"axis_order must hold each axis from 0 on once, got {list(self.axis_order)}")
         if self.intensity != "image" and not (np.all(np.isfinite(self.intensity)) and self.intensity[0] < self.intensity[1]):
             raise ValueError(f"intensity must rise from the value that becomes 0 to the one that becomes 1, got {list(self.intensity)}")
         return self
-
-    def conditions(self) -> frozenset[str]:
-        """Return labels where `by_label` describes them."""
-        return frozenset({"labels"} if self.by_label else ())
 
     def inputs(self) -> tuple[Path, ...]:
         """Return the bundle."""
@@ -110,23 +96,17 @@ class MonaiBundle(Generator):
             self._require_ids(file, config, self.overrides | (self.by_label[label] if self.by_label else {}))
         run = "" if self.output else self._run_id(file, config)
         made = calls(request, len(self.by_label), self.images_per_run, context.seed)
-        workdir = context.workdir.resolve()
-        require_apart(self.path, workdir)
-        work = workdir / "bundle"
-        shutil.rmtree(work, ignore_errors=True)
+        work = self.work_folder(context)
         work.mkdir(parents=True)
         job = {
-            "bundle": str(self.path.resolve()), "config": str(file.resolve()), "device": context.device, "overrides": self.overrides,
-            "by_label": self.by_label, "seed_key": self.seed_key, "calls": [asdict(call) for call in made],
+            "bundle": str(self.path.resolve()), "config": str(file.resolve()), "overrides": self.overrides, "seed_key": self.seed_key,
             "ids": [run] if run else [self.output, *([self.mask_output] if self.mask_output else [])], "saves": bool(run),
         }  # fmt: skip
-        own = Context(seed=context.seed, workdir=workdir, device=context.device)
-        out = in_child(_PROGRAM, job, work, self.timeout_s, request, own, "the MONAI bundle", self.path)
+        out = self.in_child(job, made, work, request, context)
         if not run:
             return self._images(request, made, out)
         fix = f"the configuration sets a seed of its own: name its id as seed_key{self._seed_hint(config)}"
-        rules = Collection(self.image_files, self.mask_files, self.images_per_run, self.label_names, self.path, fix)
-        return rules.collect(made, [out / f"{k:05d}" for k in range(len(made))], workdir / "synthetic")
+        return self.collect(made, out, self.images_per_run, fix)
 
     def _config_file(self) -> Path:
         if not self.path.is_dir():
@@ -282,17 +262,14 @@ def child() -> None:
     import torch
 
     sys.path.insert(0, job["bundle"])
-    for k, call in enumerate(job["calls"]):
-        folder = out / f"{k:05d}"
-        folder.mkdir()
+    for folder, own, seed in each_call(job, out):
         os.chdir(folder)
-        own = {} if call["label"] is None else job["by_label"][call["label"]]
-        seed_everything(call["seed"])
+        seed_everything(seed)
         with torch.no_grad():
-            values = _run(job, folder, job["overrides"] | own, call["seed"])
+            values = _run(job, folder, job["overrides"] | own, seed)
         if not job["saves"]:
             for position, (name, value) in enumerate(zip(job["ids"], values, strict=True)):
-                np.save(out / f"{k:05d}_{position}.npy", _numbers(name, value))
+                np.save(f"{folder}_{position}.npy", _numbers(name, value))
         # Networks of a run are gone before those of the next are built.
         del values
         gc.collect()

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.api import Context, ImageSet, NotComputable, Quantity, Task, hookimpl
+from harness.api import Context, ImageSet, NotComputable, Quantity, Task
 from harness.host import Host
 from harness.records import CaseScoreRow, CriterionRow, ScoreRow
 from harness.stages.evaluate import strata
 from harness.store import Store
 from miniature import real
-from tiny_audit import Project
+from tiny_audit import Project, host_with
 
 TASKS = {"components": ["level"], "mixes": [[1, 0], [1, 0.5]], "repeats": 2}
 BARE: dict[str, Any] = {"samples": 60, "metrics": [], "extractors": [], "perturbations": None, "strata": None, "tasks": TASKS,
@@ -48,16 +48,7 @@ class Level(Task):
 @pytest.fixture
 def host() -> Host:
     """A host that knows the task of this file."""
-    found = Host.discover()
-
-    class Plugin:
-        @staticmethod
-        @hookimpl
-        def harness_tasks() -> list[type[Task]]:
-            return [Level]
-
-    found.register(Plugin(), "main", "a-stranger")
-    return found
+    return host_with(Level)
 
 
 def run(project: Project, host: Host, **changes: Any) -> tuple[Store, str]:

@@ -113,6 +113,11 @@ def ask(criteria: Sequence[Criterion], *rows: Record, runs: int = 2, lock: Lock 
     return judge({"augment": purpose}, evidence(*rows, runs=runs), lock, "j")
 
 
+def told(judgement: Judgement) -> list[FindingRow]:
+    """Return the findings but those that say of a met gain that nothing was asked about the level."""
+    return [finding for finding in judgement.findings if finding.kind != "level_not_asked"]
+
+
 def row_of(judgement: Judgement, name: str) -> CriterionRow:
     """The row of one criterion."""
     (row,) = [r for r in judgement.criteria if r.criterion == name]
@@ -220,13 +225,14 @@ def test_example_h_copies_beside_a_better_distance_are_a_signature() -> None:
     judgement = ask([GAIN, NO_COPIES, RECALL, FID], *rows)
     assert (row_of(judgement, "C4").status, row_of(judgement, "C4").adverse) == ("unqualified", False)
     assert row_of(judgement, "C4").reason.endswith("(R5)")
-    assert [(f.severity, f.kind) for f in judgement.findings] == [("adverse", "memorisation")]
-    assert judgement.findings[0].text == (
+    (finding,) = told(judgement)
+    assert (finding.severity, finding.kind) == ("adverse", "memorisation")
+    assert finding.text == (
         "Signature of memorisation: memorisation.authpct (pixels) is worse than on real against real; "
         "while frechet.fid (pixels) is better than on real against real."
     )
     assert judgement.verdicts[0].verdict == "adequate_with_conditions"
-    assert f"Open adverse finding: {judgement.findings[0].text}" in judgement.verdicts[0].conditions
+    assert f"Open adverse finding: {finding.text}" in judgement.verdicts[0].conditions
     assert "Rule R5 (distances support nothing where memorisation shows and they improve): observed here." in judgement.verdicts[0].rules
 
 
@@ -637,8 +643,8 @@ def test_r5_looks_at_whole_sets_of_images() -> None:
     close = CLOSE[0].model_copy(update={"floor": 16.0})
     for part in ({"stratum": "label=benign"}, {"perturbation": "duplication"}):
         copies = score("memorisation.copied_share", 0.12, 0.18, floor=0.0, floor_low=0.0, floor_high=0.0, n_floor=150, **part)
-        assert ask([GAIN], GAINED, copies, close).findings == ()
-        assert len(ask([GAIN], GAINED, copies.model_copy(update=dict.fromkeys(part, "")), close).findings) == 1
+        assert told(ask([GAIN], GAINED, copies, close)) == []
+        assert len(told(ask([GAIN], GAINED, copies.model_copy(update=dict.fromkeys(part, "")), close))) == 1
 
 
 def test_r5_sees_a_failed_criterion_of_another_purpose() -> None:
@@ -808,9 +814,25 @@ def test_kinds_that_disagree_are_reported_and_resolved_downward() -> None:
     second = RECALL.model_copy(update={"claim": GAIN.claim})
     judgement = ask([GAIN, second], GAINED, low, RECALLED[1])
     assert judgement.verdicts[0].verdict == "inadequate"
-    assert [(f.severity, f.kind, f.text) for f in judgement.findings] == [
+    assert [(f.severity, f.kind, f.text) for f in told(judgement)] == [
         ("warning", "disagreement", "Kinds of evidence disagree on the claim of C1, C3 of augment: E2 met, E1 not met.")
     ]
+
+
+def test_a_gain_over_a_task_that_may_not_work_is_a_warning() -> None:
+    """Nothing in a gain says that the task learned anything; a criterion that is met on its level does."""
+    (finding,) = ask([GAIN], GAINED).findings
+    assert (finding.severity, finding.kind, finding.evidence) == ("warning", "level_not_asked", "augment/C1")
+    assert finding.text == (
+        "Criterion C1 of augment compares with real images alone: a task that learned nothing from either would meet it, "
+        "and no criterion that is met says how well the task does."
+    )
+    level = criterion("C2", GAIN.quantity, mix=(1, 0), at_least=0.5, claim=GAIN.claim)
+    works = GAINED.model_copy(update={"quantity": GAIN.quantity.split(".")[1], "real_share": 1.0, "synthetic_share": 0.0,
+                                      "bound_low": 0.7, "bound_high": 0.8})  # fmt: skip
+    assert told(ask([GAIN, level], GAINED, works)) == list(ask([GAIN, level], GAINED, works).findings)
+    fails = works.model_copy(update={"bound_low": 0.1, "bound_high": 0.2})
+    assert "level_not_asked" in {f.kind for f in ask([GAIN, level], GAINED, fails).findings}
 
 
 # Combined signals
@@ -942,7 +964,7 @@ def test_other_data_make_every_criterion_post_hoc() -> None:
 def test_a_dropped_purpose_is_a_finding() -> None:
     """A purpose that vanished from the plan leaves a trace."""
     lock = replace(locked(GAIN), purposes={**locked(GAIN).purposes, "replace": locked(GAIN).purposes["augment"]})
-    (finding,) = ask([GAIN], GAINED, lock=lock).findings
+    (finding,) = told(ask([GAIN], GAINED, lock=lock))
     assert finding.text == "Major deviation in replace: the purpose was dropped after the plan was locked."
 
 

@@ -60,7 +60,7 @@ def rows_of(train: int, test: int, synthetic: int, each: int = 1, stratum: str =
     bench: Any = SimpleNamespace(seed=1, device="cpu", parts=SimpleNamespace(metrics=[part]))
     cell: Any = SimpleNamespace(key="c", arguments={"metric": 0, "extractor": "", "size": {"half_samples": 50, "floor_splits": 4}})
     arms = Arms(Comparison(**sides), 50, 4, seed=1)
-    return list(_measure(bench, cell, arms, stratum, Path()))
+    return list(_measure(bench, cell, [arms], stratum, Path()))
 
 
 def test_half_samples_are_kept_over_all_images_only() -> None:

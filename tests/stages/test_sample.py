@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from harness.api import Context, Generator, ImageSet, Request, hookimpl
+from harness.api import Context, Generator, ImageSet, Request
 from harness.host import Host
 from harness.records import FindingRow, ImageSetRow, ScoreRow
 from harness.spec import DataSpec
 from harness.stages.sample import synthetic_layout
 from harness.store import Store
-from tiny_audit import MODEL, Project
+from tiny_audit import MODEL, Project, host_with
 
 BARE: dict[str, Any] = {"metrics": ["frechet"], "perturbations": None, "purposes": {"p": {"context_of_use": "c", "uses_model": False}}}
 
@@ -126,15 +126,7 @@ class Parrot(Generator):
 
 def test_a_generator_that_returns_its_training_patches_is_caught(project: Project) -> None:
     """Images that come as arrays are compared with the patches that the generator saw; blank patches tell nothing."""
-    host = Host.discover()
-
-    class Plugin:
-        @staticmethod
-        @hookimpl
-        def harness_generators() -> list[type[Generator]]:
-            return [Parrot]
-
-    host.register(Plugin(), "main", "a-stranger")
+    host = host_with(Parrot)
     blank = pictures(project.folder / "train")[0]
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(blank)
     data = MODEL["data"] | {"patches": {"size": [8, 8], "per_image": 1}}

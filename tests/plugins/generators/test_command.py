@@ -154,30 +154,44 @@ def child(program: Path) -> int:
     return int((program / "work" / "images" / "child.txt").read_text())
 
 
+@pytest.fixture
+def hasty(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every time limit be over as soon as the program has started its child."""
+    wait = subprocess.Popen.wait
+
+    def waited(self: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        while timeout is not None and self.poll() is None and not (program / "work" / "images" / "child.txt").is_file():
+            time.sleep(0.01)
+        return wait(self, timeout and 0.01)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", waited)
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to see processes")
-@pytest.mark.parametrize("seconds", [60, 0], ids=["at the time limit", "after the program ended"])
-def test_no_process_is_left_behind(program: Path, seconds: int) -> None:
-    """Children of the program end with it, whether it ran into the time limit or ended and forgot them."""
-    text = SPAWN.format(seconds=seconds)
-    if seconds:
-        with pytest.raises(InputError, match="not done after 3 s"):
-            inline(program, text, timeout_s=3)
-    else:
-        inline(program, text)
+def test_no_process_is_left_behind_at_the_time_limit(program: Path, hasty: None) -> None:
+    """Children of a program that runs into the time limit end with it."""
+    with pytest.raises(InputError, match="not done after 3 s"):
+        inline(program, SPAWN.format(seconds=60), timeout_s=3)
     assert gone(child(program))
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to see processes")
-def test_ctrl_c_ends_the_program(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_is_left_behind_by_a_program_that_ended(program: Path) -> None:
+    """Children that the program forgot end after it."""
+    inline(program, SPAWN.format(seconds=0))
+    assert gone(child(program))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to see processes")
+def test_ctrl_c_ends_the_program(program: Path, hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupt while waiting ends the program and its children, and is passed on."""
     wait = subprocess.Popen.wait
 
     def interrupted(self: subprocess.Popen[bytes], timeout: float | None = None) -> int:
-        if timeout is None:
-            return wait(self)
-        while not (program / "work" / "images" / "child.txt").is_file():
-            time.sleep(0.05)
-        raise KeyboardInterrupt
+        try:
+            return wait(self, timeout)
+        except subprocess.TimeoutExpired:
+            raise KeyboardInterrupt from None
 
     monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -15,7 +15,7 @@ from harness_plugins.generators import training
 from harness_plugins.generators.ddpm import Ddpm
 from harness_plugins.generators.training import Ema, Losses, Precision, Spent, repeatable, set_rate, train
 
-STEPS = 20
+STEPS = 6
 Weights = dict[str, torch.Tensor]
 
 
@@ -69,6 +69,12 @@ def losses(context: Context) -> list[tuple[str, int, float]]:
     return [point for point in context.curve if point[0] != "seconds"]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Weights, Context]:
+    """Return the weights and the context of a fit that nothing disturbed."""
+    return run(tmp_path_factory.mktemp("whole"))
+
+
 @pytest.fixture
 def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep a checkpoint after every step."""
@@ -76,53 +82,50 @@ def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_eager")
-@pytest.mark.parametrize("at", [1, 9, STEPS, STEPS + 5, 2 * STEPS])
-def test_killed_training_ends_with_the_same_bits(tmp_path: Path, at: int) -> None:
+@pytest.mark.parametrize("at", [1, 4, STEPS, STEPS + 2, 2 * STEPS])
+def test_killed_training_ends_with_the_same_bits(whole: tuple[Weights, Context], tmp_path: Path, at: int) -> None:
     """Wherever it was killed, between two trainings too, weights, averages and losses are those of an undisturbed training."""
-    whole, undisturbed = run(tmp_path / "whole")
     with pytest.raises(Killed):
-        run(tmp_path / "killed", killer(at))
-    again, context = run(tmp_path / "killed")
-    assert all(torch.equal(again[name], value) for name, value in whole.items())
-    assert losses(context) == losses(undisturbed)
+        run(tmp_path, killer(at))
+    again, context = run(tmp_path)
+    assert all(torch.equal(again[name], value) for name, value in whole[0].items())
+    assert losses(context) == losses(whole[1])
 
 
-def test_sparse_checkpoints_lose_only_steps(tmp_path: Path) -> None:
+def test_sparse_checkpoints_lose_only_steps(whole: tuple[Weights, Context], tmp_path: Path) -> None:
     """With checkpoints every 30 s there is one after the first step, from which a killed training ends with the same bits."""
     with pytest.raises(Killed):
-        run(tmp_path / "killed", killer(12))
-    content = torch.load(tmp_path / "killed" / "first.pt", weights_only=True)
+        run(tmp_path, killer(4))
+    content = torch.load(tmp_path / "first.pt", weights_only=True)
     assert content["state"]["step"] == 1
-    whole, undisturbed = run(tmp_path / "whole")
-    again, context = run(tmp_path / "killed")
-    assert all(torch.equal(again[name], value) for name, value in whole.items())
-    assert losses(context) == losses(undisturbed)
+    again, context = run(tmp_path)
+    assert all(torch.equal(again[name], value) for name, value in whole[0].items())
+    assert losses(context) == losses(whole[1])
 
 
 @pytest.mark.usefixtures("_eager")
 def test_goes_on_instead_of_beginning_again(tmp_path: Path) -> None:
     """The call after the kill does the steps that are left, and its seconds continue those of the first."""
     with pytest.raises(Killed):
-        run(tmp_path, killer(15))
+        run(tmp_path, killer(4))
     before = torch.load(tmp_path / "first.pt", weights_only=True)["state"]["seconds"]
     done: list[int] = []
     _, context = run(tmp_path, lambda step, total: done.append(step))
-    assert done == list(range(16, 2 * STEPS + 1))
+    assert done == list(range(5, 2 * STEPS + 1))
     seconds = [value for series, _, value in context.curve if series == "seconds"]
     assert len(seconds) == 2 * STEPS
     assert seconds == sorted(seconds)
-    assert seconds[15] >= before
+    assert seconds[4] >= before
     assert not list(tmp_path.glob("*.part"))
 
 
 @pytest.mark.usefixtures("_eager")
 @pytest.mark.parametrize("damage", ["torn", "empty", "rubbish", "configuration"])
-def test_checkpoint_that_does_not_fit_is_ignored(tmp_path: Path, damage: str) -> None:
+def test_checkpoint_that_does_not_fit_is_ignored(whole: tuple[Weights, Context], tmp_path: Path, damage: str) -> None:
     """A torn file, rubbish, or the checkpoint of another configuration: training begins anew and ends as ever."""
-    whole, _ = run(tmp_path / "whole")
     with pytest.raises(Killed):
-        run(tmp_path / "killed", killer(10))
-    path = tmp_path / "killed" / "first.pt"
+        run(tmp_path, killer(4))
+    path = tmp_path / "first.pt"
     content = path.read_bytes()
     if damage == "configuration":
         loaded = torch.load(path, weights_only=True)
@@ -130,9 +133,9 @@ def test_checkpoint_that_does_not_fit_is_ignored(tmp_path: Path, damage: str) ->
     else:
         path.write_bytes({"torn": content[: len(content) // 2], "empty": b"", "rubbish": b"nonsense"}[damage])
     done: list[int] = []
-    again, _ = run(tmp_path / "killed", lambda step, total: done.append(step))
+    again, _ = run(tmp_path, lambda step, total: done.append(step))
     assert done[0] == 1
-    assert all(torch.equal(again[name], value) for name, value in whole.items())
+    assert all(torch.equal(again[name], value) for name, value in whole[0].items())
 
 
 def test_seed_decides(tmp_path: Path) -> None:
