@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -703,18 +702,6 @@ def test_patches_do_not_hide_a_shared_image(tmp_path: Path) -> None:
     assert [(o.kind, o.count, o.examples) for o in overlaps(train, test)] == [("pixels", 1, ("shared-test",))]
     assert (len(train.images), len(train.fingerprints), train.images.units.tolist()) == (6, 2, [0, 0, 0, 1, 1, 1])
     assert train.images.cut_from == ("dark-train",) * 3 + ("shared-train",) * 3
-
-
-def test_thousand_files_are_quick(tmp_path: Path) -> None:
-    """A set of 1,300 small files is fitted and read in seconds (the bound leaves room for a busy machine)."""
-    pixels = np.random.default_rng(0).integers(0, 255, (1300, 128, 128), dtype=np.uint8)
-    for k, image in enumerate(pixels):
-        png(tmp_path / f"train/{k}.png", image)
-    start = time.perf_counter()
-    images = read(tmp_path, spec()).images
-
-    assert len(images) == 1300
-    assert time.perf_counter() - start < 30
 
 
 def test_mammography_crops(real_data: Path) -> None:
