@@ -174,7 +174,7 @@ def write_phantoms(folder: Path, images: ImageSet) -> list[Path]:
 def arm(name: str, n: int = 300, size: int = 48) -> ImageSet:
     """Return the real images of an example audit: n for `train`, two of each patient, or n for `test`, one of each of other patients.
 
-    The first patients are the same whatever n is.
+    The first patients are the same whatever n is. Both arms want the same n: beyond 300, patients of the larger are else in the other.
     """
     if name == "train":
         return phantoms(n, seed=20260101, size=size, patients=max(1, n // 2))

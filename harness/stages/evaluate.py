@@ -19,7 +19,7 @@ from .. import datasets, trials
 from ..asking import tried
 from ..bench import Bench
 from ..cells import Cell, Draft, derive
-from ..checks import Parts
+from ..checks import Part, Parts
 from ..components import Context, Task
 from ..errors import NotComputable
 from ..images import ImageSet
@@ -52,7 +52,7 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, samples: Seque
     if spec.tasks is None:
         return
     for t, task in enumerate(parts.tasks):
-        runs, retests, withins, named = [], [], [], _strata(spec)
+        runs, retests, withins, named = [], [], [], _strata(spec, task)
         for mix in spec.tasks.mixes:
             for repeat in range(spec.tasks.repeats):
                 arguments: dict[str, Any] = {"task": t, "data": data, "mix": list(mix), "repeat": repeat,
@@ -100,10 +100,11 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     yield from _scored(bench, cell, folder, fitted, test, "real")
 
 
-def _strata(spec: AuditSpec) -> list[str]:
-    """Return the labels, groups and sizes within which tasks are tested too."""
+def _strata(spec: AuditSpec, task: Part) -> list[str]:
+    """Return the labels, groups and sizes within which a task is tested too; not labels by themselves where labels are its answers."""
     data = spec.data
-    own = [*(["label"] if data.labels is not None else []), *data.groups, *([LESION_SIZE] if data.masks is not None else [])]
+    labelled = data.labels is not None and "labels" not in task.component.needs
+    own = [*(["label"] if labelled else []), *data.groups, *([LESION_SIZE] if data.masks is not None else [])]
     return asked(spec, own)
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from harness.api import Context, ImageSet, NotComputable, Quantity, Task
 from harness.host import Host
-from harness.records import CaseScoreRow, CriterionRow, ScoreRow
+from harness.records import CaseScoreRow, CellRow, CriterionRow, ScoreRow
 from harness.stages.evaluate import strata
 from harness.store import Store
 from miniature import real
-from tiny_audit import Project, host_with
+from tiny_audit import MODEL, Project, host_with
 
 TASKS = {"components": ["level"], "mixes": [[1, 0], [1, 0.5]], "repeats": 2}
 BARE: dict[str, Any] = {"samples": 60, "metrics": [], "extractors": [], "perturbations": None, "strata": None, "tasks": TASKS,
@@ -45,10 +45,17 @@ class Level(Task):
         return {"excess": means - float((context.fitted / "level.txt").read_text()), "range": np.full(len(test), np.ptp(means))}
 
 
+class Reader(Level):
+    """The same, as one whose answers are labels."""
+
+    name = "reader"
+    needs = frozenset({"labels"})
+
+
 @pytest.fixture
 def host() -> Host:
     """A host that knows the task of this file."""
-    return host_with(Level)
+    return host_with(Level, Reader)
 
 
 def run(project: Project, host: Host, **changes: Any) -> tuple[Store, str]:
@@ -92,6 +99,35 @@ def test_a_quantity_may_have_no_interval(project: Project, host: Host) -> None:
         (name, None, "no interval: it is one number of the whole set") for name in ("range", "range_gain")
     }
     assert all(r.ci_low is not None for r in store.current(ScoreRow, audit, stage="evaluate", stratum="", quantity="excess"))
+
+
+def test_labels_are_no_strata_of_a_task_whose_answers_they_are(project: Project, host: Host) -> None:
+    """Within one class there is nothing to tell apart; the groups stay, and labels that are asked for by name are used."""
+    tasks = TASKS | {"components": ["reader"]}
+    store, audit = run(project, host, tasks=tasks)
+    assert {r.stratum.split("=")[0] for r in store.current(ScoreRow, audit, stage="evaluate")} == {"", "probe", "lesion_size"}
+    store, audit = run(project, host, tasks=tasks, strata=["label"])
+    assert {r.stratum.split("=")[0] for r in store.current(ScoreRow, audit, stage="evaluate")} == {"", "label"}
+
+
+def test_patients_are_named_only_where_they_are_known(project: Project, host: Host) -> None:
+    """Where they are unknown, images stand in for them, no patients are counted, and the method says so."""
+    store, audit = run(project, host, data=MODEL["data"] | {"patients": None})
+    rows = list(store.current(ScoreRow, audit, stage="evaluate", stratum="", quantity="excess"))
+    assert {(r.n, r.n_patients) for r in rows} == {(36, None)}
+    assert all("36 cases whose patients are unknown" in r.ci_method for r in rows)
+    store, audit = run(project, host)
+    rows = list(store.current(ScoreRow, audit, stage="evaluate", stratum="probe=linear", quantity="excess"))
+    assert {(r.n_patients, r.ci_method) for r in rows} == {(6, "no interval: 6 test patients, at least 10 are needed")}
+
+
+def test_another_stratum_trains_nothing_anew(project: Project, host: Host) -> None:
+    """What runs have learned is found in the cache, and only the scores within strata are new."""
+    run(project, host, strata=[])
+    store, audit = run(project, host, strata=["probe"])
+    cells = [c for c in store.current(CellRow, audit) if c.stage == "evaluate"]
+    assert sum(c.cached for c in cells) == 4
+    assert sum(not c.cached for c in cells) == 5
 
 
 def test_no_strata_where_none_are_wanted(project: Project, host: Host) -> None:
