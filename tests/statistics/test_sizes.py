@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from scipy import stats
 
-from harness.statistics.intervals import upper_bound_proportion
 from harness.statistics.sizes import each, n_for_mean, n_for_share
 
 
@@ -22,7 +22,8 @@ def test_the_size_gives_the_power_and_keeps_it() -> None:
     n = n_for_share(0.1, 0.05, 0.8, "at_most")
     assert n is not None
     for larger in range(n, n + 60):
-        allowed = max(k for k in range(larger) if upper_bound_proportion(k, larger) <= 0.1)
+        counts = np.arange(larger)
+        allowed = counts[stats.beta.ppf(0.95, counts + 1, larger - counts) <= 0.1].max()
         assert stats.binom.cdf(allowed, larger, 0.05) >= 0.8
 
 
