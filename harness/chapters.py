@@ -298,8 +298,8 @@ def limitations(
     if runs == 1:
         statistical.append("All synthetic images come from one sampling run; variation from run to run is not covered.")
     elif runs:
-        statistical.append(f"Values are means over {runs} sampling runs of one training of the generator; galleries, images that stand out "
-                           "and ratings are of the first alone.")  # fmt: skip
+        statistical.append(f"Values of metrics are means over {runs} sampling runs of one generator, and repeat k of a task learned from "
+                           "run k; galleries, images that stand out and ratings are of the first run alone.")  # fmt: skip
     results = [s for s in scores if s.repeat is None and s.stage != "run"]
     blank = sum(s.status != "ok" for s in results)
     if blank:

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import traceback
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +37,7 @@ Model = Annotated[Path, typer.Argument(metavar="MODEL.YAML", help="The audit to 
 MemoryOption = Annotated[
     int | None, typer.Option("--memory", min=16, help="MiB for distances between images, in each process; default: 256.")
 ]
+DeviceOption = Annotated[str, typer.Option(help="Where components that use torch compute: auto, cpu, cuda, or cuda:N.")]
 INTERRUPTED = 130
 WORDS = {"adequate": "Adequate for purpose", "adequate_with_conditions": "Adequate with conditions",
          "insufficient_evidence": "Insufficient evidence", "inadequate": "Inadequate for purpose",
@@ -63,7 +65,7 @@ def audit(
     store: StoreOption = None,
     cache: CacheOption = None,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Local worker processes of one thread each; 0: in this process.")] = 2,
-    device: Annotated[str, typer.Option(help="Where components that use torch compute: auto, cpu, cuda, or cuda:N.")] = AUTO,
+    device: DeviceOption = AUTO,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try cells again that failed in an earlier attempt.")] = False,
     memory: MemoryOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -101,10 +103,11 @@ def plan(
     model: Model,
     store: StoreOption = None,
     cache: CacheOption = None,
+    device: DeviceOption = AUTO,
     lock: Annotated[bool, typer.Option("--lock", help="Write the plan's digest to the ledger now.")] = False,
 ) -> None:
     """Print the cells of the audit and their rough cost, the battery, how many images it needs, what cannot work; run nothing."""
-    attempt = _attempt(model, store, cache)
+    attempt = _attempt(model, store, cache, device=device)
     from .planning import lines
 
     print("\n".join(lines(attempt)))
@@ -159,7 +162,7 @@ def metrics(
     half_samples: Annotated[int, typer.Option("--half-samples", min=10, help="Resamples behind each interval.")] = 50,
     floor_splits: Annotated[int, typer.Option("--floor-splits", min=0, help="Splits behind each floor; 0: no floors.")] = 20,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="Where components that use torch compute: auto, cpu, cuda, or cuda:N.")] = AUTO,
+    device: DeviceOption = AUTO,
     memory: MemoryOption = None,
     form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.table,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -194,7 +197,7 @@ def qualify(
     store: StoreOption = None,
     cache: CacheOption = None,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Local worker processes of one thread each.")] = 2,
-    device: Annotated[str, typer.Option(help="Where components that use torch compute: auto, cpu, cuda, or cuda:N.")] = AUTO,
+    device: DeviceOption = AUTO,
     memory: MemoryOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
@@ -355,12 +358,14 @@ def _attempt(model: Path, store: Path | None, cache: Path | None, **settings: An
     return _begun(file, store or file.base / "out" / "results.duckdb", cache, **settings)
 
 
-def _begun(file: specfile.SpecFile, results: Path, cache: Path | None, *, workers: int = 0, device: str = "cpu",
-           retry_failed: bool = False, memory: int | None = None) -> Audit:  # fmt: skip
+def _begun(file: specfile.SpecFile, results: Path, cache: Path | None, *, device: str, memory: int | None = None, **more: Any) -> Audit:
     parts: Parts = assemble(file, Host.discover())
     results.parent.mkdir(parents=True, exist_ok=True)
-    settings = Settings(results, cache or results.parent / "cache", workers, usable(device), retry_failed, megabytes(memory))
-    return Audit(file, parts, settings)
+    settings = Settings(results, cache or results.parent / "cache", device=usable(device), memory=megabytes(memory), **more)
+    attempt = Audit(file, parts, settings)
+    begun_on = attempt.begun_on() or settings.device
+    # What was begun on one device goes on there; another that is asked for by name is refused when the audit starts.
+    return attempt if device != AUTO or begun_on == settings.device else Audit(file, parts, replace(settings, device=usable(begun_on)))
 
 
 def megabytes(memory: int | None) -> int:

@@ -270,7 +270,7 @@ def _of_metrics(line: Line, audits: Sequence[Audited], i: int, j: int, level: fl
         sides = (np.array(one), ours[0]), (np.array(other), theirs[0])
         return half_sample_difference(*sides, min(ours[1], theirs[1]), level, low, high)
     if promise is not None and promise.proportion and all(re.match(OF_SHARES, row.ci_method) and row.n for row in rows):
-        return share_difference(effective_counts(one, n), effective_counts(other, m), level)
+        return share_difference(effective_counts(one, n, level), effective_counts(other, m, level), level)
     without = next((row.ci_method for row in rows if row.ci_method.startswith("no interval")), "")
     raise ValueError(without or ("half-samples are kept over all images only" if line.stratum else "no half-samples were kept"))
 

@@ -26,9 +26,7 @@ def usable(asked: str) -> str:
         raise SpecError(Problem(f"{asked!r} is no device", "--device", "write auto, cpu, cuda, or cuda:N"))
     if asked != "cpu" and int(found[1] or 0) >= (gpus := _gpus()):
         what = "torch finds no GPU here" if not gpus else f"torch finds {gpus} GPU{'s' if gpus > 1 else ''}, counted from cuda:0"
-        raise SpecError(
-            Problem(what, "--device", "leave it out to compute on the processor, or install the torch that fits your GPU's driver")
-        )
+        raise SpecError(Problem(what, "--device", "write --device cpu, or install the torch that fits your GPU's driver"))
     return asked
 
 

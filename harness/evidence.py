@@ -19,7 +19,8 @@ class Evidence:
 
     scores: current rows of the stages measure and evaluate. findings: from loading the data; a breach (patients or pixels
     shared by train and test) makes every criterion of the audit invalid. quantities, kinds: by `component.quantity`, E1 for
-    metrics and E2 for tasks. runs: independent sampling runs of the generator. failure_modes: by perturbation.
+    metrics and E2 for tasks. runs: independent sampling runs of the generator; repeats: of each task, each on a run of its own where
+    there are several. failure_modes: by perturbation.
     """
 
     scores: tuple[ScoreRow, ...]
@@ -30,6 +31,14 @@ class Evidence:
     kinds: Mapping[str, EvidenceKind]
     runs: int
     failure_modes: Mapping[str, str]
+    repeats: int | None = None
+
+    def runs_of(self, criterion: Criterion) -> int:
+        """Return how many sampling runs a criterion rests on: raters see the images of the first alone."""
+        kind = self.kind(criterion)
+        if kind == "E2":
+            return self.runs if self.repeats is None else min(self.runs, self.repeats)
+        return self.runs if kind == "E1" else min(self.runs, 1)
 
     def kind(self, criterion: Criterion) -> EvidenceKind:
         """Return the kind of evidence that a criterion asks for: E1 metric, E2 task, E3 experts, E4 language model."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from .components import Perturbation
+from .components import Generator, Perturbation
 from .plan import STAGES, Plan
 from .quantities import Quantity
 from .records import ImageSetRow, ScoreRow
@@ -130,11 +130,16 @@ def _answers(row: ScoreRow, criterion: Criterion) -> bool:
 def _impossible(attempt: Audit) -> Iterator[str]:
     """Say what the plan already shows to be impossible."""
     spec, n = attempt.file.spec, _train(attempt)
+    apart = any(row.role == "validation" for row in attempt.store.rows(ImageSetRow, attempt.id))
     for real, synthetic in spec.tasks.mixes if spec.tasks else ():
         if real > 1:
             yield f"mix ({real:g}, {synthetic:g}): a real share above 1 needs more real images than there are"
-        elif n is not None and spec.data.validation is not None and round(synthetic * n) > spec.samples:
+        elif n is not None and (apart or spec.data.validation is not None) and round(synthetic * n) > spec.samples:
             yield f"mix ({real:g}, {synthetic:g}): needs {round(synthetic * n)} synthetic images, {spec.samples} are asked for"
+    generator = attempt.parts.generator.component if attempt.parts.generator else None
+    if n is not None and isinstance(generator, Generator) and generator.conditions() - {"labels"} and spec.samples > n:
+        given = " and ".join(sorted(generator.conditions() - {"labels"}))
+        yield f"samples: the generator works from {given} of {n} training images, {spec.samples} are asked for"
     tested = {p.component.failure_mode for p in attempt.parts.perturbations if isinstance(p.component, Perturbation)}
     for purpose, declared in spec.purposes.items():
         for criterion in declared.criteria:

@@ -132,10 +132,10 @@ class ScoreRow(Valued):
 
     ci_low, ci_high: interval of `value` at `level` and `sides` (two-sided 95 % unless said otherwise). judged_value, bound_low,
     bound_high, judged_n: what a criterion judges, with its one-sided 95 % bounds; the score at the floor's n where the quantity is
-    biased in n, `value` itself elsewhere. method: how `value` was computed, where there are several ways. n: images (or cases) behind
-    `value`; n_patients: their patients, where known. floor: the same quantity on real against real at n_floor images an arm,
-    floor_low..floor_high its 95 % range over splits. sampling_run: counted from 1, where the row is about one run; empty where `value`
-    is the mean of all.
+    biased in n, `value` itself elsewhere; judged_n counts the images of one sampling run. method: how `value` was computed, where there
+    are several ways. n: images (or cases) behind `value`; n_patients: their patients, where known. floor: the same
+    quantity on real against real at n_floor images an arm, floor_low..floor_high its 95 % range over splits. sampling_run: counted
+    from 1, where the row is about one run; empty where `value` is the mean of all.
     """
 
     table = "scores"

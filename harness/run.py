@@ -24,7 +24,7 @@ from . import __version__, plan
 from .bench import Bench
 from .cells import Cache, Cell, Result, full_disk
 from .checks import Parts, assemble, component_rows
-from .errors import Problem, StoreError
+from .errors import InputError, Problem, StoreError
 from .host import Host
 from .neighbours import MEMORY
 from .plan import Plan
@@ -98,6 +98,11 @@ class Audit:
     def dossier(self) -> Path:
         """Where the dossier of this audit lies, beside the results file; it is there only while it is up to date."""
         return self.store.path.parent / f"{self.id}.pdf"
+
+    def begun_on(self) -> str | None:
+        """Return the device on which this audit was begun, None where it was not."""
+        known = self.store.rows(AuditRow, self.id)
+        return str(known[0].environment.get("device", self.settings.device)) if known else None
 
     def lock(self) -> None:
         """Write the plan to the ledger, once, before the first score."""
@@ -176,6 +181,10 @@ class Audit:
             raise StoreError(
                 Problem(f"the ledger was altered: {broken[0]}", str(self.store.path), "start a new results file, or restore this one")
             )
+        begun_on = self.begun_on()
+        if begun_on not in (None, self.settings.device):
+            what, where = f"this audit was begun on {begun_on}, and {self.settings.device} would mix results of two devices", "--device"
+            raise InputError(Problem(what, where, f"write --device {begun_on}, or start a new results file with --store"))
         components = list(component_rows(self.parts))
         if self.id in self.store.audits():
             known = {(c.kind, c.name, c.identity_sha256) for c in self.store.rows(ComponentRow, self.id)}

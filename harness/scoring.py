@@ -76,6 +76,12 @@ class Arms:
             self._parts[label] = Arms(comparison, self.half_samples, self.floor_splits, self.seed, self.run)
         return self._parts[label]
 
+    def fewer(self, n: int) -> Arms:
+        """Return the arms with n synthetic images, whole units as far as they go."""
+        rng = np.random.default_rng(derive(self.seed, "fewer", self.run, n))
+        rows: dict[Role, np.ndarray] = {"synthetic": draw(self.comparison.units("synthetic"), n, rng)}
+        return self.part(f"{n} synthetic images", rows)
+
     @cached_property
     def counts(self) -> dict[str, int]:
         """How many independent units each side has: patients, files, or images on their own; empty sides are left out."""
@@ -175,13 +181,24 @@ def score(metric: Metric, arms: Arms, lend: Lend) -> dict[str, dict[str, Any] | 
     return measured(metric, [arms], lend).columns
 
 
+def alike(runs: Sequence[Arms]) -> list[Arms]:
+    """Return the runs with as many synthetic images each as the one with fewest has, drawn at random by unit.
+
+    A value that depends on the number of images has no mean over runs of different sizes, nor would a share weigh images alike.
+    """
+    n = min(arms.comparison.n("synthetic") for arms in runs)
+    return [arms if arms.comparison.n("synthetic") == n else arms.fewer(n) for arms in runs]
+
+
 def measured(metric: Metric, runs: Sequence[Arms], lend: Lend) -> Measured:
-    """Measure a metric over sampling runs, whose real images are the same."""
+    """Measure a metric over sampling runs of one size (`alike`), whose real images are the same."""
     columns: dict[str, dict[str, Any] | NotComputable] = {}
     by_run: dict[str, list[float]] = {}
     kept: dict[str, Halves] = {}
-    answers = [ask(metric, arms.comparison, lend()) for arms in runs]
-    spreads = [_spreads(metric, arms, lend) for arms in runs]
+    # What a metric notes of itself is that of the first run.
+    answers = [ask(metric, arms.comparison, lend(*(["run", k] if k else []))) for k, arms in enumerate(runs)]
+    independent = all(arms.independent for arms in runs)
+    spreads = [_spreads(metric, arms, lend, independent=independent) for arms in runs]
     floor, at_floor, n_floor = _floor(metric, runs, lend)
     for quantity in metric.quantities:
         found = [answer[quantity.name] for answer in answers]
@@ -195,7 +212,8 @@ def measured(metric: Metric, runs: Sequence[Arms], lend: Lend) -> Measured:
         if not isinstance(known.halves, str):
             n = [[half.n("synthetic") for half in arms.halves(held=quantity.fixed_train)] for arms in runs]
             kept[quantity.name] = Halves(known.halves, np.array(n), known.units)
-        row: dict[str, Any] = {"value": known.mean, "judged_value": known.mean, "judged_n": known.n, "n": known.n} | _interval(known)
+        each = runs[0].comparison.n("synthetic")
+        row: dict[str, Any] = {"value": known.mean, "judged_value": known.mean, "judged_n": each, "n": known.n} | _interval(known)
         reference, there = floor[quantity.name], at_floor[quantity.name]
         if not isinstance(reference, str):
             reach = float(stats.t.ppf(0.975, len(reference) - 1) * reference.std(ddof=1) * np.sqrt(1 + 1 / len(reference)))
@@ -295,14 +313,17 @@ def _judged_at_floor(row: dict[str, Any], known: Values, why: str) -> dict[str, 
     return judged if isinstance(interval, str) else judged | {"bound_low": interval.bound_low, "bound_high": interval.bound_high}
 
 
-def _spreads(metric: Metric, arms: Arms, lend: Lend) -> dict[str, np.ndarray | str]:
-    """Return the values of half-samples of each quantity, or why there are none; memorisation holds the training set fixed."""
+def _spreads(metric: Metric, arms: Arms, lend: Lend, *, independent: bool) -> dict[str, np.ndarray | str]:
+    """Return the values of half-samples of each quantity, or why there are none; memorisation holds the training set fixed.
+
+    independent: whether every synthetic image of every run stands on its own.
+    """
     few = arms.few()
     spreads: dict[str, np.ndarray | str] = {}
     for held in (False, True):
         mine = [q for q in metric.quantities if q.fixed_train == held]
         # A share of independent images has its exact interval, but what a criterion judges at the floor's n needs the spread.
-        exact = [q.name for q in mine if q.proportion and not q.biased_in_n and arms.independent and not few]
+        exact = [q.name for q in mine if q.proportion and not q.biased_in_n and independent and not few]
         wanted = [q.name for q in mine if not q.no_interval and q.name not in exact]
         blank = {q.name: q.no_interval or few for q in mine}
         spreads |= blank

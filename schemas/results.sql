@@ -217,7 +217,7 @@ COMMENT ON COLUMN scores.value_at_floor_n IS 'The quantity on synthetic images a
 COMMENT ON COLUMN scores.judged_value IS 'What a criterion judges, in unit: value_at_floor_n where the quantity is biased in n, value elsewhere; NULL where there is none.';
 COMMENT ON COLUMN scores.bound_low IS 'One-sided 95 % lower bound of judged_value, in unit; NULL where no bound is defined.';
 COMMENT ON COLUMN scores.bound_high IS 'One-sided 95 % upper bound of judged_value, in unit; NULL where no bound is defined.';
-COMMENT ON COLUMN scores.judged_n IS 'Images behind judged_value (count); NULL where judged_value is.';
+COMMENT ON COLUMN scores.judged_n IS 'Images behind judged_value, of one sampling run where there are several (count); NULL where judged_value is.';
 COMMENT ON COLUMN scores.n IS 'Images, or test cases, behind value (count); NULL where not counted.';
 COMMENT ON COLUMN scores.n_patients IS 'Patients behind value (count); NULL where patients are unknown.';
 COMMENT ON COLUMN scores.seed IS 'Seed that the component was given; NULL where it used none.';

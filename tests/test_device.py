@@ -41,8 +41,12 @@ def test_what_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, asked: st
     assert caught.value.problems[0].fix
 
 
-def test_no_gpu_is_counted_without_cuda() -> None:
-    """Torch built for the processor has none, and says so without an error."""
+def test_no_gpu_is_counted_where_torch_has_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where torch knows devices that it cannot use."""
     import torch
 
-    assert device._gpus() == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device._gpus() == 0
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device._gpus() == 3

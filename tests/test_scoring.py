@@ -13,7 +13,7 @@ from harness.components import Context, Metric
 from harness.errors import NotComputable
 from harness.images import Comparison, from_features
 from harness.quantities import Better, Quantity
-from harness.scoring import Arms, Ends, outside, score
+from harness.scoring import Arms, Ends, alike, measured, outside, score
 
 SEEN: list[tuple[int, int]] = []
 
@@ -138,3 +138,48 @@ def test_few_units_give_no_interval(sizes: dict[str, int], said: str) -> None:
 def test_values_beyond_the_floor_are_marked(interval: Ends, better: Better, side: str) -> None:
     """The whole interval must lie beyond the range of real against real."""
     assert outside(interval, (0.5, 1.5), better) == side
+
+
+def runs(*sizes: int) -> list[Arms]:
+    """Return sampling runs of these sizes against the same real images."""
+    rng = np.random.default_rng(6)
+    real = {role: from_features(rng.normal(size=(60, 3)), role) for role in ("train", "test")}
+    made = [from_features(rng.normal(size=(n, 3)), "synthetic") for n in sizes]
+    return [Arms(Comparison(**real, synthetic=images), 12, 4, seed=1, run=k) for k, images in enumerate(made)]
+
+
+def test_runs_of_different_size_are_brought_to_one() -> None:
+    """The smallest decides, whatever the order, so that floor, value at the floor's n and share mean one thing."""
+    found = alike(runs(60, 20, 40))
+    assert [arms.comparison.n("synthetic") for arms in found] == [20, 20, 20]
+    assert [arms.floor[1] for arms in found] == [20, 20, 20]
+    same = runs(30, 30, 30)
+    assert all(one is other for one, other in zip(alike(same), same, strict=True))
+
+
+def test_a_metric_over_runs_is_their_mean() -> None:
+    """Value and number of images are those of all runs, a criterion sees the images of one, and half-samples of each run are kept."""
+    three = runs(40, 40, 40)
+    found = measured(Counted(), three, lend)
+    row = found.columns["gap"]
+    assert isinstance(row, dict)
+    alone = [score(Counted(), arms, lend)["gap"] for arms in three]
+    assert row["value"] == pytest.approx(np.mean([one["value"] for one in alone if isinstance(one, dict)]))
+    assert (row["n"], row["judged_n"]) == (120, 40)
+    assert found.halves["gap"].values.shape == (3, 12)
+    assert found.by_run["gap"] == [one["value"] for one in alone if isinstance(one, dict)]
+
+
+def test_a_run_without_a_number_leaves_none() -> None:
+    """The reason names the run."""
+    three = runs(40, 40, 30)
+    reason = measured(Counted(), three, lend).columns["picky"]
+    assert str(reason) == "sampling run 3: needs 40 images"
+
+
+def test_the_real_images_of_a_half_sample_are_the_same_in_every_run() -> None:
+    """Synthetic ones are drawn for each run alone, lest runs that list their images in one order vary together."""
+    one, other, _ = runs(40, 40, 40)
+    for first, second in zip(one.halves(held=False), other.halves(held=False), strict=True):
+        assert np.array_equal(first.features("train"), second.features("train"))
+        assert first.synthetic.ids != second.synthetic.ids

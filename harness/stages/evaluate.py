@@ -57,10 +57,12 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, samples: Seque
             for repeat in range(spec.tasks.repeats):
                 arguments: dict[str, Any] = {"task": t, "data": data, "mix": list(mix), "repeat": repeat,
                                              "share": spec.data.validation_share}  # fmt: skip
-                sample, sha256 = samples[repeat if len(samples) > 1 else 0]
-                arguments |= {"sample": sample, "sha256": sha256} if mix[1] else {}
+                needs = [data]
+                if mix[1]:
+                    sample, sha256 = samples[repeat if len(samples) > 1 else 0]
+                    arguments |= {"sample": sample, "sha256": sha256}
+                    needs.append(sample)
                 title = f"{task.name} on ({mix[0]:g}, {mix[1]:g}), repeat {repeat}"
-                needs = [data, *([sample] if mix[1] else [])]
                 runs.append(draft.add("evaluate", task.name, title, "evaluate.run", arguments, task.identity, needs, 15))
                 again: dict[str, Any] = {"task": t, "mix": list(mix), "repeat": repeat, "run": runs[-1]}
                 if named:

@@ -155,7 +155,7 @@ class _Bench:
         return settle({status: reason for status, reason in failed.items() if reason}, decision, sentence)
 
     def _too_few(self, criterion: Criterion, part: Judged) -> str:
-        n, runs = part.images if criterion.unit == "image" else part.patients, self.evidence.runs
+        n, runs = part.images if criterion.unit == "image" else part.patients, self.evidence.runs_of(criterion)
         if n is None:
             return f"the number of {criterion.unit}s is not recorded"
         if n < criterion.n_min:
@@ -284,9 +284,14 @@ class _Bench:
         return [*found, *(f"Open adverse finding: {f.text}" for f in adverse)]
 
     def _alone(self, gain: Criterion) -> bool:
-        """Return whether a gain is met and no met criterion says how good the task is at all."""
-        level = (c for c in self.purpose.criteria if c.quantity == gain.quantity and c.gain_at_least is None)
-        return self._met(gain.id) and not any(self._met(c.id) for c in level)
+        """Return whether a gain is met and no met criterion bounds how bad the task may be at all."""
+        task = gain.quantity.partition(".")[0]
+        level = (c for c in self.purpose.criteria if c.quantity.partition(".")[0] == task and c.gain_at_least is None)
+        return self._met(gain.id) and not any(self._met(c.id) and self._bounds_the_worse(c) for c in level)
+
+    def _bounds_the_worse(self, criterion: Criterion) -> bool:
+        promise, band = self.evidence.quantities.get(criterion.quantity), Band.of(criterion)
+        return promise is not None and (band.high if promise.better == "lower" else band.low) is not None
 
     def _level(self) -> DeviationLevel:
         levels = {c.level for c in self.changes}
@@ -348,7 +353,7 @@ class _Bench:
                     text = f"Criterion {row.criterion} of {self.name} {text}"
                     found.append(FindingRow(cell=self.cell, severity="adverse", kind="adverse_value", text=text, evidence=at))
         for c in self.purpose.criteria:
-            if c.gain_at_least is not None and self._alone(c):
+            if c.gain_at_least is not None and c.gain_at_least <= 0 and self._alone(c):
                 text = f"Criterion {c.id} of {self.name} compares with real images alone: {_AGAINST_REAL}."
                 found.append(
                     FindingRow(cell=self.cell, severity="warning", kind="level_not_asked", text=text, evidence=f"{self.name}/{c.id}")

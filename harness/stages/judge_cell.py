@@ -41,6 +41,7 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         quantities=parts.quantities(),
         kinds=kinds,
         runs=sum(isinstance(row, ImageSetRow) and row.role == "synthetic" for row in rows),
+        repeats=bench.file.spec.tasks.repeats if bench.file.spec.tasks else None,
         failure_modes={
             p.name: p.component.failure_mode for p in parts.perturbations if isinstance(p.component, Perturbation)
         },

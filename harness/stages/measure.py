@@ -21,7 +21,7 @@ from ..images import Comparison, Role
 from ..pictures import nearest
 from ..quantities import Record
 from ..records import CellStatus, ImageScoreRow, ScoreRow
-from ..scoring import ROLES, Arms, Halves, Lender, measured
+from ..scoring import ROLES, Arms, Halves, Lender, alike, measured
 from ..spec import LESION_SIZE, AuditSpec
 from . import standouts
 from .extract import Described, Sampled
@@ -84,7 +84,7 @@ def measure(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     """Measure one metric over every sampling run, over all images or within each stratum."""
     runs = [bench.arms(cell.arguments, run) for run in range(len(cell.arguments["samples"]))]
     if not cell.arguments["stratum"]:
-        yield from _measure(bench, cell, runs, "", folder)
+        yield from _measure(bench, cell, alike(runs), "", folder)
         yield from _blame(bench, cell, runs[0].comparison, folder)
         return
     name = cell.arguments["stratum"]
@@ -99,10 +99,11 @@ def measure(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         label = f"{name}={value}"
         empty = [role for role in ROLES if any(not len(side[role]) for side in rows)]
         if empty:
-            yield from _blank(bench, cell, "not_computable", f"no {' and no '.join(empty)} images in {label}", label)
+            one = ", in one sampling run or more" if len(runs) > 1 and empty == ["synthetic"] else ""
+            yield from _blank(bench, cell, "not_computable", f"no {' and no '.join(empty)} images in {label}{one}", label)
             continue
         try:
-            within = [arms.part(label, chosen) for arms, chosen in zip(runs, rows, strict=True)]
+            within = alike([arms.part(label, chosen) for arms, chosen in zip(runs, rows, strict=True)])
             yield from list(_measure(bench, cell, within, label, folder))
         except NotComputable as error:
             yield from _blank(bench, cell, "not_computable", str(error), label)
@@ -127,7 +128,9 @@ def _measure(bench: Bench, cell: Cell, runs: Sequence[Arms], stratum: str, folde
     for name, found in known.columns.items():
         quantity = next(q for q in metric.quantities if q.name == name)
         patients = runs[0].comparison.n_patients("test")
-        row: dict[str, Any] = {"n_patients": patients, "seed": bench.seed, "method": lend.notes.get(name, "")}
+        method = lend.notes.get(name, "")
+        method += " (in sampling run 1)" if method and len(runs) > 1 else ""
+        row: dict[str, Any] = {"n_patients": patients, "seed": bench.seed, "method": method}
         row |= {"value": None, "status": "not_computable", "reason": str(found)} if isinstance(found, NotComputable) else found
         yield ScoreRow(
             cell=cell.key, stage="measure", component=part.name, quantity=name, extractor=cell.arguments["extractor"],

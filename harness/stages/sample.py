@@ -16,7 +16,7 @@ from ..bench import Bench
 from ..cells import Cell, Draft, derive
 from ..checks import Part
 from ..components import Generator
-from ..errors import InputError, NotComputable
+from ..errors import InputError, NotComputable, Problem
 from ..images import ImageSet, Request
 from ..pictures import gallery
 from ..quantities import Record
@@ -93,8 +93,9 @@ def cells(draft: Draft, spec: AuditSpec, generator: Part, data: str) -> Made:
         return draft.add("sample", generator.name, title, "sample.generate", arguments, generator.identity, needs, 30)
 
     wanted = spec.tasks.synthetic_test if spec.tasks else 0
-    made = [ask(spec.samples, "train", 0, ())]
-    made += [ask(spec.samples, "train", run, made[:1]) for run in range(1, spec.runs)]
+    made: list[str] = []
+    for run in range(spec.runs):
+        made.append(ask(spec.samples, "train", run, made))
     return Made(tuple(made), ask(wanted, "test", 0, made) if wanted else None, fitted)
 
 
@@ -145,10 +146,13 @@ def _set_aside(loaded: datasets.Loaded, other: str, share: float, seed: int) -> 
 def fit(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     """Let the generator learn from the training images; a training that was killed goes on where it was."""
     part, generator = _generator(bench)
+    train = bench.images(cell.arguments["data"], "train")
+    # Whether the images that will be asked for can be is found out before hours of training.
+    _request(bench, generator, train, bench.file.spec.samples, "train", 0)
     workdir = folder / "fitted"
     workdir.mkdir()
     context = bench.context(workdir, "fit", part.name, part.offer.version, unfinished=cell.key)
-    generator.fit(bench.images(cell.arguments["data"], "train"), context)
+    generator.fit(train, context)
     for series, step, value in context.curve:
         yield TrainingRow(cell=cell.key, component=part.name, series=series, step=step, value=value)
 
@@ -169,13 +173,16 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     words = ("sample", part.name, part.offer.version, run, *(["test"] if purpose == "test" else []))
     context = bench.context(workdir, *words, fitted=cell.arguments["fitted"])
     request = _request(bench, generator, bench.images(cell.arguments["data"], purpose), cell.arguments["n"], purpose, run)
-    n = request.n
+    n, of_run = request.n, f" in sampling run {run + 1}" if bench.file.spec.runs > 1 and purpose == "train" else ""
     answer = generator.sample(request, context)
     preprocessing = datasets.Preprocessing.from_json(
         (bench.cache.folder(cell.arguments["data"]) / "preprocessing.json").read_text(encoding="utf-8")
     )
     if isinstance(answer, Path):
         layout = synthetic_layout(datasets.anchored(spec.data, bench.file.base), answer)
+        if (run or purpose == "test") and layout.masks is not None and layout.masks.folder and Path(layout.masks.folder).is_absolute():
+            what = "one folder of masks cannot belong to the images of several folders"
+            raise InputError(Problem(what, "data.synthetic.masks", "name a folder below each folder of images, or masks by a suffix"))
         loaded = datasets.load(
             spec.data, answer, layout, preprocessing, role="synthetic", salt=bench.salt,
             seed=derive(bench.seed, "patches", "synthetic"), origin="synthetic",
@@ -192,13 +199,13 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         raise InputError(f"synthetic images are {synthetic.images.shape[1:]}, real ones {train.images.shape[1:]} (channels, size)")
     if len(synthetic) > n:
         rows = np.sort(np.random.default_rng(derive(bench.seed, "subset")).choice(len(synthetic), n, replace=False))
-        text = f"The generator offered {len(synthetic)} images; {n} were drawn at random with the audit's seed."
+        text = f"The generator offered {len(synthetic)} images{of_run}; {n} were drawn at random with the audit's seed."
         yield FindingRow(cell=cell.key, severity="note", kind="subset", text=text)
         synthetic = synthetic.take(rows)
     elif len(synthetic) < n:
-        text = f"{n} synthetic images were asked for and {len(synthetic)} came back."
+        text = f"{n} synthetic images were asked for{of_run} and {len(synthetic)} came back."
         yield FindingRow(cell=cell.key, severity="warning", kind="too_few_images", text=text)
-    yield from _identical(bench, cell, synthetic, prints)
+    yield from _identical(bench, cell, synthetic, prints, of_run)
     yield from _repeated(bench, cell, synthetic)
     datasets.save(synthetic, folder / "synthetic")
     if purpose == "test":
@@ -234,7 +241,7 @@ def _request(bench: Bench, generator: Generator, real: ImageSet, n: int, purpose
 
 
 def _repeated(bench: Bench, cell: Cell, synthetic: ImageSet) -> Iterator[Record]:
-    """Say which synthetic test images are among those that tasks train on, and which images of a run are those of the first."""
+    """Say which synthetic test images are among those that tasks train on, and which images of a run are those of an earlier one."""
     test, run = cell.arguments["purpose"] == "test", cell.arguments["run"]
     made = datasets.Loaded(synthetic, fingerprints=datasets.fingerprints(synthetic))
     for number, key in enumerate(cell.arguments["others"], 1):
@@ -243,7 +250,7 @@ def _repeated(bench: Bench, cell: Cell, synthetic: ImageSet) -> Iterator[Record]
             if overlap.kind != "pixels":
                 continue
             which = "synthetic test images" if test else f"images of sampling run {run + 1}"
-            whose = "synthetic images that tasks train on" if test else "images of sampling run 1"
+            whose = "synthetic images that tasks train on" if test else f"images of sampling run {number}"
             whose += f" (sampling run {number})" if test and number > 1 else ""
             text = f"{overlap.count} of {len(synthetic)} {which} are identical to {whose}."
             yield FindingRow(cell=cell.key, severity="adverse", kind="synthetic_overlap", text=text, evidence=", ".join(overlap.examples))
@@ -279,7 +286,7 @@ def synthetic_layout(data: DataSpec, folder: Path) -> Layout:
     return Layout(files=data.files, labels=data.labels if in_path(data.labels) else None, groups=groups, masks=masks)
 
 
-def _identical(bench: Bench, cell: Cell, synthetic: ImageSet, prints: datasets.Fingerprints) -> Iterator[Record]:
+def _identical(bench: Bench, cell: Cell, synthetic: ImageSet, prints: datasets.Fingerprints, of_run: str) -> Iterator[Record]:
     """Say which synthetic images are real ones, whole images and patches alike."""
     path = bench.cache.folder(cell.arguments["data"]) / FINGERPRINTS
     stored: dict[str, list[list[str]]] = json.loads(path.read_text(encoding="utf-8"))
@@ -292,7 +299,8 @@ def _identical(bench: Bench, cell: Cell, synthetic: ImageSet, prints: datasets.F
         known += datasets.fingerprints(real) if real.cut_from is not None else ()
         for overlap in datasets.overlaps(datasets.Loaded(real, fingerprints=known), made):
             if overlap.kind == "pixels":
-                text = f"{overlap.count} of {len(made.fingerprints)} synthetic images are identical, pixel by pixel, to a {word} image."
+                many = f"{overlap.count} of {len(made.fingerprints)} synthetic images{of_run}"
+                text = f"{many} are identical, pixel by pixel, to a {word} image."
                 yield FindingRow(cell=cell.key, severity=severity, kind=f"identical_to_{word}", text=text,
                                  evidence=", ".join(overlap.examples))  # fmt: skip
 
@@ -350,5 +358,5 @@ def _region_shares(images: ImageSet) -> dict[str, float]:
     """Return the share of an image that each region covers, mean over images, by region number; nothing where there are no masks."""
     if images.masks is None or not len(images):
         return {}
-    pixels = np.bincount(images.masks.ravel())
+    pixels = np.sum([np.bincount(mask.ravel(), minlength=256) for mask in images.masks], axis=0)
     return {str(region): float(count / images.masks.size) for region, count in enumerate(pixels) if region and count}

@@ -82,6 +82,8 @@ def run_spread(values: np.ndarray, replicates: np.ndarray, units: int) -> RunSpr
         raise ValueError(f"{runs} sampling runs do not tell how much runs differ, at least {LEAST_RUNS} are needed")
     if units < MIN_UNITS:
         raise ValueError(f"an interval needs at least {MIN_UNITS} patients to resample, got {units}")
+    if not varies(values):
+        return None
     each, mean = float(replicates.var(axis=1, ddof=1).mean()), float(replicates.mean(axis=0).var(ddof=1))
     half = math.ceil(units / 2)
     within = max(0.0, (each - mean) / (runs - 1)) * half / (units - half)
@@ -169,8 +171,8 @@ def _of_share(successes: float, n: float, method: str, level: float) -> Interval
     return Interval(*ends, lower_bound_proportion(successes, n), upper_bound_proportion(successes, n), method, level)
 
 
-def effective_counts(shares: Sequence[float], n: Sequence[int]) -> tuple[float, float]:
-    """Return the successes and trials that as many sampling runs are worth, each with a share of n independent images.
+def effective_counts(shares: Sequence[float], n: Sequence[int], level: float = LEVEL) -> tuple[float, float]:
+    """Return the successes and trials that as many sampling runs are worth at a level, each with a share of n independent images.
 
     As many as there are where the shares vary no more than chance lets them. Otherwise fewer, by the factor by which they vary more and by
     (t(N - 1) / t(R - 1))^2, as Korn & Graubard 1998 (Survey Methodology 24:193) have it for clusters. ValueError for two runs.
@@ -183,14 +185,14 @@ def effective_counts(shares: Sequence[float], n: Sequence[int]) -> tuple[float, 
         raise ValueError(f"{runs} sampling runs do not tell how much runs differ, at least {LEAST_RUNS} are needed")
     excess = float(np.var(shares, ddof=1)) / runs / (share * (1 - share) / trials)
     if excess > 1:
-        two = (1 + LEVEL) / 2
+        two = (1 + level) / 2
         trials *= float(stats.t.ppf(two, trials - 1) / stats.t.ppf(two, runs - 1)) ** 2 / excess
     return share * trials, trials
 
 
 def share_of_runs(shares: Sequence[float], n: Sequence[int], level: float = LEVEL) -> Interval:
     """Return the interval of the share over sampling runs: exact binomial, with the trials that `effective_counts` gives."""
-    successes, trials = effective_counts(shares, n)
+    successes, trials = effective_counts(shares, n, level)
     if trials == sum(n):
         return binomial_interval(round(successes), round(trials), level)
     method = f"binomial after Korn & Graubard, {len(n)} sampling runs of {sum(n)} images worth {trials:.0f}"

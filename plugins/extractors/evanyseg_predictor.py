@@ -142,7 +142,8 @@ class EvanysegPredictor(Extractor):
         rows, masks, quality = held_out
         found = self._judged(network, images, rows, masks)
         other = np.zeros(len(images), dtype=np.int64)
-        other[rows] = strangers(rows, units, context.rng)
+        shown = np.unique(rows)
+        other[shown] = strangers(shown, units, context.rng)
         errors, swapped = (np.abs(values - quality) for values in (found, self._judged(network, images, other[rows], masks)))
         facts = agreement(found, quality, units[rows], context.rng).values()
         return [*facts, *skill(errors, swapped, units[rows]), float(swapped.mean())]
@@ -180,8 +181,8 @@ class EvanysegPredictor(Extractor):
         return min(_CROP[len(size)], side, max(size))
 
     def _crops(self, images: torch.Tensor, masks: torch.Tensor, rng: np.random.Generator | None = None) -> torch.Tensor:
-        """Return what the predictor sees of images (N, C, ...) with masks (N, 1, ...). rng: while it learns."""
-        return crops(images, masks, self._crop(tuple(images.shape[2:])), rng, self.moved, self.grey)
+        """Return what the predictor sees of images (N, C, ...) with masks (N, 1, ...), bool or float32. rng: while it learns."""
+        return crops(images, masks.float(), self._crop(tuple(images.shape[2:])), rng, self.moved, self.grey)
 
     def _lessons(
         self, truth: torch.Tensor, own: torch.Tensor, first: np.ndarray, second: np.ndarray, context: Context
@@ -250,7 +251,7 @@ class EvanysegPredictor(Extractor):
             chosen = graded(true, found, self.candidates, context.rng)
             masks += [found, *chosen]
             quality += [dice(mask, true) for mask in (found, *chosen)]
-        stacked = torch.from_numpy(np.stack(masks)[:, None]).to(truth.device, torch.float32)
+        stacked = torch.from_numpy(np.stack(masks)[:, None]).to(truth.device)
         return np.repeat(rows, LEVELS + 1), stacked, np.array(quality)
 
 

@@ -24,6 +24,8 @@ BARE: dict[str, Any] = {"generator": "wavering", "samples": 40, "runs": 3, "metr
                         "perturbations": None, "tasks": TASKS, "battery": None,
                         "purposes": {"p": {"context_of_use": "c", "uses_model": False, "criteria": [CRITERION]}}}  # fmt: skip
 
+NOTHING: dict[str, Any] = {"metrics": [], "purposes": {"p": {"context_of_use": "c", "uses_model": False}}}
+
 
 class Wavering(Generator):
     """Noise that is as bright as its seed says; options: whether every run is the same, and whether it learns anything first."""
@@ -130,7 +132,23 @@ def test_runs_that_are_one_and_the_same_are_an_adverse_finding(project: Project)
     """A generator that ignores its seed makes the same images again, which is no second run."""
     store, audit = run(project, generator={"wavering": {"same": True}}, tasks=None)
     found = {row.text for row in store.current(FindingRow, audit) if row.kind == "synthetic_overlap"}
-    assert found == {f"40 of 40 images of sampling run {k} are identical to images of sampling run 1." for k in (2, 3)}
+    pairs = ((2, 1), (3, 1), (3, 2))
+    assert found == {f"40 of 40 images of sampling run {late} are identical to images of sampling run {early}." for late, early in pairs}
+
+
+def test_mixes_without_synthetic_images_need_no_runs(project: Project) -> None:
+    """Three runs and five repeats of real images alone are planned and run."""
+    store, audit = run(project, tasks=TASKS | {"mixes": [[1, 0]], "repeats": 5}, **NOTHING)
+    assert len({row.repeat for row in store.current(CaseScoreRow, audit)}) == 5
+
+
+def test_a_third_run_that_repeats_the_second_is_found(project: Project) -> None:
+    """Each run is held against every earlier one."""
+    for name in ("more", "most"):
+        write_phantoms(project.folder / name, phantoms(40, seed=8, size=32, patients=40, first_patient=301))
+    store, audit = run(project, generator={"folder": {"path": "synthetic", "runs": ["more", "most"]}}, tasks=None, **NOTHING)
+    found = [row.text for row in store.current(FindingRow, audit) if row.kind == "synthetic_overlap"]
+    assert found == ["40 of 40 images of sampling run 3 are identical to images of sampling run 2."]
 
 
 def test_two_audits_with_runs_are_compared(project: Project) -> None:
@@ -140,6 +158,15 @@ def test_two_audits_with_runs_are_compared(project: Project) -> None:
     contrast = next(line for line in read(["tiny"], [store.path]).lines if line.name == "frechet.fid").contrasts[0]
     assert contrast.difference is not None
     assert "between sampling runs" in contrast.difference.method
+
+
+def test_an_audit_goes_on_where_it_was_begun(project: Project) -> None:
+    """Results of two devices would be mixed; the first is named, and what to do."""
+    store, audit = run(project, runs=1, tasks=None, **NOTHING)
+    assert project.audit(HOST).begun_on() == "cpu"
+    with pytest.raises(InputError, match="this audit was begun on cpu, and cuda would mix results of two devices"):
+        project.audit(HOST, device="cuda").run()
+    assert store.audits() == [audit]
 
 
 def test_a_folder_needs_one_of_its_own_for_each_run(project: Project) -> None:
