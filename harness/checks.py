@@ -261,7 +261,12 @@ def _criterion(criterion: Criterion, siblings: Sequence[str], file: SpecFile, pa
     is_task = any(part.name == words[0] for part in parts.tasks)
     yield from _unfit(criterion, promise, is_task)
     if is_task and spec.tasks is not None:
-        if criterion.mix is not None and tuple(criterion.mix) not in {tuple(m) for m in spec.tasks.mixes}:
+        if criterion.mix is None:
+            yield (
+                "a task is judged at a training mix, and none is named",
+                "mix: [1, 0] (real alone), [0, 1] (synthetic alone), or another of tasks.mixes",
+            )
+        elif tuple(criterion.mix) not in {tuple(m) for m in spec.tasks.mixes}:
             yield (
                 f"mix {list(criterion.mix)} is not among tasks.mixes",
                 f"add it, or use one of {[list(m) for m in spec.tasks.mixes]}",

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, specfile
-from .checks import Parts, assemble
+from .checks import assemble
 from .components import KINDS, Gives, Modality
 from .device import AUTO, usable
 from .errors import HarnessError, Problem, SpecError
@@ -26,6 +26,7 @@ from .records import CellRow, CriterionRow, FindingRow, QualificationRow, Verdic
 from .run import Audit, Settings, exit_code
 from .store import Store
 from .table import Table
+from .wording import at_mix
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n", maxsplit=1)[0])
 plugins_app = typer.Typer(no_args_is_help=False, help="What is installed.")
@@ -84,9 +85,9 @@ def audit(
     width = max((len(row.criterion) for row in criteria), default=0)
     for verdict in verdicts:
         print(f"{verdict.purpose}: {WORDS[verdict.verdict]}. {verdict.reason}")
-        for row in criteria:
-            if row.purpose == verdict.purpose:
-                print(f"  {row.criterion:<{width}}  {row.status.replace('_', ' '):<15}{'! ' if row.adverse else '  '}{row.reason}")
+        for row in (row for row in criteria if row.purpose == verdict.purpose):
+            mark, mix = "! " if row.adverse else "  ", at_mix(row.real_share, row.synthetic_share, ", ")
+            print(f"  {row.criterion:<{width}}  {row.status.replace('_', ' '):<15}{mark}{row.reason}{mix}")
     failed = [cell for cell in attempt.store.current(CellRow, audit_id) if cell.status == "failed"]
     for cell in failed[:5]:
         print(f"failed   {cell.stage}, {cell.component}: {cell.reason}", file=sys.stderr)
@@ -359,7 +360,7 @@ def _attempt(model: Path, store: Path | None, cache: Path | None, **settings: An
 
 
 def _begun(file: specfile.SpecFile, results: Path, cache: Path | None, *, device: str, memory: int | None = None, **more: Any) -> Audit:
-    parts: Parts = assemble(file, Host.discover())
+    parts = assemble(file, Host.discover())
     results.parent.mkdir(parents=True, exist_ok=True)
     settings = Settings(results, cache or results.parent / "cache", device=usable(device), memory=megabytes(memory), **more)
     attempt = Audit(file, parts, settings)
@@ -387,9 +388,7 @@ def _existing(path: Path) -> Store:
 
 def _audit_id(store: Store, wanted: str) -> str:
     known = store.audits()
-    if wanted in known:
-        return wanted
-    named = [i for i in known if i.rsplit("-", 2)[0] == wanted]
+    named = [wanted] if wanted in known else [i for i in known if i.rsplit("-", 2)[0] == wanted]
     if len(named) == 1:
         return named[0]
     hint = f"which of: {', '.join(named)}" if named else f"known: {', '.join(known) or 'none'}"

@@ -91,6 +91,8 @@ class CriterionRow(Record):
     kind: EvidenceKind
     quantity: str
     extractor: str = ""
+    real_share: float | None = None
+    synthetic_share: float | None = None
     rule: str
     value: float | None
     ci_low: float | None

@@ -310,7 +310,8 @@ class PictureRow(Record):
     """A small greyscale or colour PNG for the dossier.
 
     gallery: real, synthetic, nearest (synthetic image with its nearest training image, `partner`), or standout (a synthetic image
-    that a metric blames), at `position` 0, 1, ...; value: the number that chose it, where there is one.
+    that a metric blames), at `position` 0, 1, ...; value: the number that chose it, where there is one. partner_png: the picture
+    beside it; in the first two galleries the same image with the outline of its mask, where it has one.
     """
 
     table = "pictures"

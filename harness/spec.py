@@ -372,7 +372,9 @@ class AuditSpec(Model):
         mixed = self.tasks is not None and any(synthetic for _, synthetic in self.tasks.mixes)
         if self.tasks is not None and mixed and 1 < self.runs < self.tasks.repeats:
             few = f"runs: {self.runs} for {self.tasks.repeats} repeats of each task"
-            raise ValueError(f"{few}; each repeat learns from a run of its own, so ask for at least {self.tasks.repeats}, or for 1")
+            raise ValueError(
+                f"{few}; each learns from a run of its own: ask for {self.tasks.repeats} runs or more, for 1, or for fewer repeats"
+            )
         return self
 
     def lacks(self) -> list[str]:

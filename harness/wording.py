@@ -108,6 +108,11 @@ def declared(value: float) -> str:
     return format(Decimal(repr(float(value))).normalize(), "f").replace("-", "\u2212")
 
 
+def at_mix(real: float | None, synthetic: float | None, before: str = "") -> str:
+    """Print the training mix that a task is judged at, after what stands before; nothing where no task is judged."""
+    return "" if real is None or synthetic is None else f"{before}trained on mix ({declared(real)}, {declared(synthetic)})"
+
+
 def estimate(value: float, low: float | None, high: float | None, unit: str = "1", limits: tuple[float, ...] = ()) -> str:
     """Print `value [low, high] unit`, all with the same decimals; an open end of the interval is written out."""
     if low is None and high is None:

@@ -544,6 +544,8 @@ CREATE TABLE criteria (
     kind VARCHAR NOT NULL CHECK (kind IN ('E1', 'E2', 'E3', 'E4')),
     quantity VARCHAR NOT NULL,
     extractor VARCHAR NOT NULL,
+    real_share DOUBLE CHECK (isfinite(real_share)),
+    synthetic_share DOUBLE CHECK (isfinite(synthetic_share)),
     rule VARCHAR NOT NULL,
     value DOUBLE CHECK (isfinite(value)),
     ci_low DOUBLE CHECK (isfinite(ci_low)),
@@ -570,6 +572,8 @@ COMMENT ON COLUMN criteria.role IS 'critical: the verdict hangs on it; supportiv
 COMMENT ON COLUMN criteria.kind IS 'Kind of evidence: E1 metric, E2 task on real cases, E3 experts, E4 model judge.';
 COMMENT ON COLUMN criteria.quantity IS 'What is judged: component.quantity, ratings.SCALE.STATISTIC or llm.SCALE.STATISTIC.';
 COMMENT ON COLUMN criteria.extractor IS 'Name of the extractor; empty where none is used.';
+COMMENT ON COLUMN criteria.real_share IS 'Real images of the training mix that a task is judged at, as a fraction of the real training count; NULL where no task is judged.';
+COMMENT ON COLUMN criteria.synthetic_share IS 'Synthetic images of that mix, as a fraction of the real training count; NULL where no task is judged.';
 COMMENT ON COLUMN criteria.rule IS 'The whole rule in words.';
 COMMENT ON COLUMN criteria.value IS 'Value that was judged, in the unit of the quantity; NULL where there is none (reason says why).';
 COMMENT ON COLUMN criteria.ci_low IS 'One-sided 95 % lower bound of value; NULL where no bound is defined.';
@@ -643,7 +647,7 @@ COMMENT ON COLUMN pictures.caption IS 'Caption, in words.';
 COMMENT ON COLUMN pictures.value IS 'Number that chose the picture, such as a distance to the nearest training image; NULL where it was drawn without one.';
 COMMENT ON COLUMN pictures.png IS 'The picture, a PNG file.';
 COMMENT ON COLUMN pictures.partner IS 'Id of the image beside it (gallery nearest); empty elsewhere.';
-COMMENT ON COLUMN pictures.partner_png IS 'The picture beside it, a PNG file; NULL outside gallery nearest.';
+COMMENT ON COLUMN pictures.partner_png IS 'The picture beside it, a PNG file: the nearest training image (gallery nearest), or the same image with the outline of its mask (galleries real and synthetic); NULL where there is none.';
 
 CREATE TABLE ledger (
     audit_id VARCHAR NOT NULL,
@@ -884,8 +888,8 @@ WITH decided AS (
 ), judged AS (
     SELECT k.*, k.rowid AS position FROM criteria AS k SEMI JOIN current_cells AS c ON c.audit_id = k.audit_id AND c.key = k.cell
 )
-SELECT audit_id, purpose, v.verdict, k.criterion, k.claim, k.role, k.quantity, k.value, k.ci_low, k.ci_high, k.threshold, k.n,
-       k.status, k.adverse, coalesce(k.reason, v.reason) AS reason
+SELECT audit_id, purpose, v.verdict, k.criterion, k.claim, k.role, k.quantity, k.extractor, k.real_share, k.synthetic_share,
+       k.value, k.ci_low, k.ci_high, k.threshold, k.n, k.status, k.adverse, coalesce(k.reason, v.reason) AS reason
 FROM decided AS v
 FULL JOIN judged AS k USING (audit_id, purpose)
 ORDER BY audit_id, v.position, purpose, k.position;
@@ -897,6 +901,9 @@ COMMENT ON COLUMN adequacy.criterion IS 'Id of the criterion within the purpose;
 COMMENT ON COLUMN adequacy.claim IS 'What the criterion claims, in words.';
 COMMENT ON COLUMN adequacy.role IS 'critical: the verdict hangs on it; supportive: it can only add.';
 COMMENT ON COLUMN adequacy.quantity IS 'What is judged: component.quantity, ratings.SCALE.STATISTIC or llm.SCALE.STATISTIC.';
+COMMENT ON COLUMN adequacy.extractor IS 'Extractor whose features the quantity was measured on; empty where it uses none.';
+COMMENT ON COLUMN adequacy.real_share IS 'Real images of the training mix that a task is judged at, as a fraction of the real training count; NULL where no task is judged.';
+COMMENT ON COLUMN adequacy.synthetic_share IS 'Synthetic images of that mix, as a fraction of the real training count; NULL where no task is judged.';
 COMMENT ON COLUMN adequacy.value IS 'Value that was judged, in the unit of the quantity; NULL where there is none (reason says why).';
 COMMENT ON COLUMN adequacy.ci_low IS 'One-sided 95 % lower bound of value; NULL where no bound is defined.';
 COMMENT ON COLUMN adequacy.ci_high IS 'One-sided 95 % upper bound of value; NULL where no bound is defined.';

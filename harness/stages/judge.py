@@ -132,10 +132,12 @@ class _Bench:
     def _row(self, criterion: Criterion, part: Judged) -> CriterionRow:
         band = Band.of(criterion)
         standing = self._standing(criterion, part)
+        real, synthetic = (criterion.mix or (1.0, 0.0)) if self.evidence.kind(criterion) == "E2" else (None, None)
         return CriterionRow(
             cell=self.cell, purpose=self.name, criterion=criterion.id, claim=criterion.claim, role=criterion.role,
             kind=self.evidence.kind(criterion), quantity=criterion.quantity,
             extractor=part.extractor or criterion.extractor or "", rule=band.rule(criterion.quantity), value=part.value,
+            real_share=real, synthetic_share=synthetic,
             ci_low=part.low, ci_high=part.high, threshold=band.words(), threshold_low=band.low, threshold_high=band.high,
             because=criterion.because, n=part.images if criterion.unit == "image" else part.patients, n_min=criterion.n_min,
             unit=criterion.unit, status=standing.status, adverse=standing.adverse, reason=standing.reason,

@@ -24,7 +24,6 @@ from ..records import CellStatus, FindingRow, ImageSetRow, TrainingRow
 from ..spec import Attribute, AuditSpec, DataSpec, Layout, digest
 
 REAL = ("train", "validation", "test")
-SHOWN = 24
 NAMES = "names.json"
 FINGERPRINTS = "fingerprints.json"
 Severity = Literal["note", "warning", "adverse", "breach"]
@@ -130,7 +129,7 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         datasets.save(loaded.images, folder / role)
         yield _row(cell, role, loaded.images, preprocessing)
     shown = sets["train"].images
-    yield from gallery(cell.key, "real", shown, preprocessing.label_names, SHOWN, derive(bench.seed, "gallery", "real"))
+    yield from gallery(cell.key, "real", shown, preprocessing.label_names, derive(bench.seed, "gallery", "real"))
 
 
 def _set_aside(loaded: datasets.Loaded, other: str, share: float, seed: int) -> dict[str, datasets.Loaded]:
@@ -214,7 +213,7 @@ def generate(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     yield _row(cell, "synthetic", synthetic, preprocessing).model_copy(update={"sampling_run": run + 1})
     if run:
         return
-    yield from gallery(cell.key, "synthetic", synthetic, preprocessing.label_names, SHOWN, derive(bench.seed, "gallery", "synthetic"))
+    yield from gallery(cell.key, "synthetic", synthetic, preprocessing.label_names, derive(bench.seed, "gallery", "synthetic"))
 
 
 def _request(bench: Bench, generator: Generator, real: ImageSet, n: int, purpose: Purpose, run: int) -> Request:
@@ -233,8 +232,11 @@ def _request(bench: Bench, generator: Generator, real: ImageSet, n: int, purpose
         raise NotComputable(f"the generator works from {' and '.join(lacking)}, and the {purpose} images have none")
     n = min(n, len(real)) if purpose == "test" else n
     if n > len(real):
+        aside = purpose == "train" and bench.file.spec.data.validation is None and bench.file.spec.tasks is not None
+        left = " (validation images left out)" if aside else ""
         given_by = " and ".join(sorted(wanted))
-        raise NotComputable(f"the generator works from {given_by} of {len(real)} {purpose} images, and {n} were asked for: lower `samples`")
+        what = f"the generator works from {given_by} of {len(real)} {purpose} images{left}, and {n} were asked for"
+        raise NotComputable(f"{what}: lower `samples`")
     sources = real.take(np.random.default_rng(derive(bench.seed, "sources", *words)).permutation(len(real))[:n])
     given = {name: getattr(sources, name) for name in wanted}
     return Request(n, labels=sources.labels, sources=sources, spacing_mm=real.spacing_mm, purpose=purpose, run=run, **given)

@@ -251,7 +251,7 @@ def test_more_images_than_masks_are_refused(project: Project, host: Host) -> Non
     store, audit = audited(project, host, generator="redrawn", samples=77)
     cells = [c for c in store.current(CellRow, audit) if c.stage == "sample" and c.status != "ok"]
     assert {c.status for c in cells} == {"not_computable"}
-    assert all("works from masks of 76 train images, and 77 were asked for" in c.reason for c in cells)
+    assert all("works from masks of 76 train images (validation images left out), and 77 were asked for" in c.reason for c in cells)
     values = store.current(ScoreRow, audit, quantity="dice", tested_on="real", real_share=1.0)
     assert [row.status for row in values if row.repeat is None] == ["ok"]
 
