@@ -68,7 +68,8 @@ def test_columns_that_may_be_missing_say_when(schema: duckdb.DuckDBPyConnection,
 def test_views_are_the_documented_ones(schema: duckdb.DuckDBPyConnection) -> None:
     """The stable surface is these views; `adequacy` has exactly its columns."""
     assert {name for (name,) in schema.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()} == VIEWS
-    names = "audit_id purpose verdict criterion claim role quantity extractor real_share synthetic_share value ci_low ci_high threshold n status adverse reason"
+    names = "audit_id purpose verdict criterion claim role quantity extractor real_share synthetic_share"
+    names += " value ci_low ci_high threshold n status adverse reason"
     assert [name for name, _, _ in _columns(schema, "adequacy")] == names.split()
 
 
