@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,8 +116,13 @@ class Case:
             ("post_hoc", "a declaration in a new plan before new data are seen."),
         )
         lines += [f"{self._ids(by[s])} {STATUSES[s].lower()}: needed is {what}" for s, what in fixed if by[s]]
+        broken = re.findall(r"^Rule (R\d+) .* is broken: ", "\n".join(self.verdict.rules if self.verdict else ()), flags=re.MULTILINE)
+        if broken and self.word == "insufficient_evidence":
+            met = "" if lines else "every criterion is met, but "
+            are = "is" if len(broken) == 1 else "are"
+            lines.append(f"{self.label}: {met}{listed(broken)} {are} broken, which no number of images mends; section 9 says by what.")
         if not lines and self.word == "insufficient_evidence":
-            lines.append(f"{self.label}: every criterion is met, but a rule on the evidence as a whole is broken; section 9 names it.")
+            lines.append(f"{self.label}: the plan was changed after it was locked; a new plan before new data are seen may decide.")
         if not lines and self.word in ("adequate", "adequate_with_conditions"):
             lines.append(f"{self.label}: any validity trigger of section 12 ends the verdict.")
         return lines or [f"{self.label}: declare and run at least one critical criterion."]

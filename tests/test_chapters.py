@@ -23,6 +23,12 @@ def case(*statuses: str, word: str = "insufficient_evidence") -> Case:
     return Case("P1", "p", purpose, verdict, rows)
 
 
+def with_rules(made: Case, rules: list[str]) -> Case:
+    """Return the case with these lines of rules."""
+    assert made.verdict is not None
+    return replace(made, verdict=made.verdict.model_copy(update={"rules": rules}))
+
+
 @pytest.mark.parametrize(
     ("status", "said"),
     [
@@ -42,10 +48,24 @@ def test_each_status_says_what_would_change_the_verdict(status: str, said: str) 
 
 
 def test_verdicts_without_an_open_criterion_say_what_ends_or_blocks_them() -> None:
-    """Adequate ends with a trigger; insufficient with everything met points to the rules; nothing declared asks for a criterion."""
+    """Adequate ends with a trigger; insufficient with everything met names the rules; nothing declared asks for a criterion."""
     assert "validity trigger" in case("met", word="adequate").changes()[0]
-    assert "section 9 names it" in case("met").changes()[0]
+    rules = [
+        "Rule R1 (a task) is broken: none is declared.",
+        "Rule R2 (distances) holds.",
+        "Rule R8 (two kinds) is broken: one kind alone.",
+    ]
+    (line,) = with_rules(case("met"), rules).changes()
+    assert line == "P1: every criterion is met, but R1 and R8 are broken, which no number of images mends; section 9 says by what."
+    assert "changed after it was locked" in case("met").changes()[0]
     assert "declare and run" in case(word="not_assessed").changes()[0]
+
+
+def test_a_broken_rule_is_named_beside_an_open_criterion() -> None:
+    """Or a larger n would be bought for nothing."""
+    lines = with_rules(case("inconclusive"), ["Rule R1 (a task) is broken: none is declared."]).changes()
+    assert lines[0].startswith("P1-C1 inconclusive")
+    assert lines[1] == "P1: R1 is broken, which no number of images mends; section 9 says by what."
 
 
 def test_summary_counts_critical_criteria() -> None:

@@ -338,7 +338,7 @@ class _Bench:
         total = f"{len(claims)} critical claim{'s are' if len(claims) > 1 else ' is'} supported"
         if word == "insufficient_evidence":
             if bad:
-                return f"A critical claim is undecided: {named}."
+                return ". ".join([f"A critical claim is undecided: {named}", *broken]) + "."
             return f"{total}, but {'; '.join(broken) if broken else 'the plan was changed after it was locked'}."
         if word == "adequate_with_conditions":
             return f"{total}, under {conditions} condition{'s' if conditions > 1 else ''}."
