@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ..components import Task
 from ..images import ImageSet
 from ..quantities import Record
 from ..records import CellStatus, TrustRow
-from ..statistics.trust import trust_factors
+from ..statistics.trust import Factor, trust_factors
 from .evaluate import TRUSTED, Found, gathered, tests
 
 
@@ -45,8 +46,13 @@ def factors(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
             if factor.value is None:
                 yield TrustRow(**common, **row, value=None, status="not_computable", reason=factor.reason)
             else:
-                yield TrustRow(**common, **row, value=factor.value, ci_low=factor.low, ci_high=factor.high, ci_method=factor.method,
+                yield TrustRow(**common, **row, value=factor.value, ci_low=factor.low, ci_high=factor.high, ci_method=_of(factor, real),
                                level=factor.level, n=factor.n, repeats=len(one))  # fmt: skip
+
+
+def _of(factor: Factor, real: ImageSet) -> str:
+    """Return how the interval came about; where patients are unknown, cases stood in for them."""
+    return factor.method if real.patients is not None else re.sub(r" of [\d and]+ patients", " whose patients are unknown", factor.method)
 
 
 def _missing(common: Mapping[str, Any], status: CellStatus, reason: str) -> TrustRow:

@@ -17,7 +17,7 @@ from harness.host import Host
 from harness.records import CaseScoreRow, CellRow, FindingRow, ImageSetRow, ScoreRow, TrainingRow, TrustRow
 from harness.statistics.trust import trust_factors
 from harness.store import Store
-from tiny_audit import Project, host_with
+from tiny_audit import MODEL, Project, host_with
 
 MIXES = [[1, 0], [0.5, 0.5], [0, 1]]
 TASKS = {"components": ["threshold"], "mixes": MIXES, "repeats": 2, "synthetic_test": 40}
@@ -186,6 +186,10 @@ def test_images_without_sources_do_not_pair(project: Project, host: Host) -> Non
     assert by_variant["cosine"].value is None
     assert "the same cases" in by_variant["cosine"].reason
     assert by_variant["wasserstein"].value is not None
+    assert "36 and 40 cases of 12 and 40 patients" in by_variant["wasserstein"].ci_method
+    _, unknown = audited(project, host, generator="loose", data=MODEL["data"] | {"patients": None})
+    (row,) = store.current(TrustRow, unknown, real_share=1.0, variant="wasserstein")
+    assert "36 and 40 cases whose patients are unknown" in row.ci_method
     assert store.current(ImageSetRow, audit, role="synthetic_test")[0].n == 40
 
 
