@@ -371,10 +371,8 @@ class AuditSpec(Model):
             raise ValueError("runs: 2 do not tell how much runs differ; ask for 1, or for 3 or more")
         mixed = self.tasks is not None and any(synthetic for _, synthetic in self.tasks.mixes)
         if self.tasks is not None and mixed and 1 < self.runs < self.tasks.repeats:
-            few = f"runs: {self.runs} for {self.tasks.repeats} repeats of each task"
-            raise ValueError(
-                f"{few}; each learns from a run of its own: ask for {self.tasks.repeats} runs or more, for 1, or for fewer repeats"
-            )
+            few = f"runs: {self.runs} for {self.tasks.repeats} repeats of each task, each of which learns from a run of its own"
+            raise ValueError(f"{few}; ask for {self.tasks.repeats} runs or more, for 1, or for fewer repeats")
         return self
 
     def lacks(self) -> list[str]:
