@@ -21,6 +21,7 @@ from .records import (
     VerdictRow,
 )  # fmt: skip
 from .spec import AuditSpec, Criterion, Purpose
+from .verdicts import mix_of
 from .wording import STATUSES, counted, listed, number, words
 
 LEAST_PATIENTS = 10
@@ -231,9 +232,8 @@ def _answers(score: ScoreRow, criterion: Criterion, row: CriterionRow) -> bool:
         return False
     if score.stage == "measure":
         return not score.perturbation
-    mix = criterion.mix or (1.0, 0.0)
     shares = (score.real_share, score.synthetic_share)
-    return score.stage == "evaluate" and score.tested_on == "real" and shares == tuple(mix)
+    return score.stage == "evaluate" and score.tested_on == "real" and shares == mix_of(criterion)
 
 
 def _part(row: CriterionRow, labels: Mapping[str, str]) -> Branch:

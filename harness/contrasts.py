@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from .content import Content
+from .measurements import Measured, by_run, measured
 from .quantities import Quantity
 from .records import CaseScoreRow, QualificationRow, ScoreRow
 from .scoring import LEAST_UNITS, units_of
@@ -78,22 +79,21 @@ class Audited:
         for row in self.content.scores:
             if row.stage == "half":
                 found[row.component, row.quantity, row.extractor].append(row)
-        by_run = {key: sorted(rows, key=lambda r: (r.sampling_run or 0, r.repeat or 0)) for key, rows in found.items()}
-        runs = {key: len({row.sampling_run for row in rows}) for key, rows in found.items()}
-        return {key: (np.array([r.value for r in rows]).reshape(runs[key], -1), units_of(rows[0].method)) for key, rows in by_run.items()}
+        halves = {}
+        for key, rows in found.items():
+            rows.sort(key=lambda r: (r.sampling_run or 0, r.repeat or 0))
+            runs = len({row.sampling_run for row in rows})
+            halves[key] = np.array([row.value for row in rows]).reshape(runs, -1), units_of(rows[0].method)
+        return halves
 
     @cached_property
-    def by_run(self) -> dict[Key, list[ScoreRow]]:
+    def by_run(self) -> dict[Measured, list[ScoreRow]]:
         """Measured values in each sampling run, in their order, where there are several."""
-        found: dict[Key, list[ScoreRow]] = defaultdict(list)
-        for row in self.content.scores:
-            if row.stage == "run":
-                found[_key(row)].append(row)
-        return {key: sorted(rows, key=lambda r: r.sampling_run or 0) for key, rows in found.items()}
+        return by_run(self.content.scores)
 
     def runs(self, row: ScoreRow) -> tuple[list[float], list[int]]:
         """Return a measured value in each sampling run, and the number of images in each."""
-        rows = self.by_run.get(_key(row), [row])
+        rows = self.by_run.get(measured(row), [row])
         return [_number(r) for r in rows], [r.n or 0 for r in rows]
 
     @cached_property

@@ -10,7 +10,7 @@ from .components import FailureMode
 from .quantities import Family, Quantity
 from .records import EvidenceKind, FindingRow, QualificationRow, ReliabilityRow, ScoreRow
 from .spec import Criterion
-from .verdicts import Band, Decision
+from .verdicts import Band, Decision, mix_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Evidence:
 
     def needs_synthetic(self, criterion: Criterion) -> bool:
         """Return whether metric or task saw synthetic images: a task trained on mix (1, 0) says nothing about them."""
-        return self.kind(criterion) == "E1" or (self.kind(criterion) == "E2" and _mix(criterion)[1] > 0)
+        return self.kind(criterion) == "E1" or (self.kind(criterion) == "E2" and mix_of(criterion)[1] > 0)
 
     def absolute(self, criterion: Criterion) -> bool:
         """Return whether a task is judged by its level alone: no defect is named, so no battery can have tested it."""
@@ -120,17 +120,13 @@ def judged(criterion: Criterion, evidence: Evidence) -> tuple[Judged, ...]:
     return tuple(_score(criterion, stratum, rows) for stratum in strata)
 
 
-def _mix(criterion: Criterion) -> tuple[float, float]:
-    return criterion.mix or (1.0, 0.0)
-
-
 def _scores(criterion: Criterion, evidence: Evidence) -> list[ScoreRow]:
     component, _, quantity = criterion.quantity.rpartition(".")
     quantity += "_gain" if criterion.gain_at_least is not None else ""
     rows = [r for r in evidence.scores if (r.component, r.quantity) == (component, quantity)]
     if evidence.kind(criterion) == "E1":
         return [r for r in rows if r.stage == "measure" and not r.perturbation and criterion.extractor in (None, r.extractor)]
-    real, synthetic = _mix(criterion)
+    real, synthetic = mix_of(criterion)
     return [
         r for r in rows
         if r.stage == "evaluate" and r.tested_on == "real" and r.repeat is None

@@ -99,19 +99,27 @@ class Spread:
         return stdev(self.values)
 
 
+Measured = tuple[str, str, str, str]
+
+
+def measured(row: ScoreRow) -> Measured:
+    """Return what a measured value is of: component, quantity, extractor, stratum."""
+    return row.component, row.quantity, row.extractor, row.stratum
+
+
+def by_run(rows: Iterable[ScoreRow]) -> dict[Measured, list[ScoreRow]]:
+    """Return the values in each sampling run, in the order of runs; nothing where there is one run."""
+    found: dict[Measured, list[ScoreRow]] = {}
+    for row in sorted((row for row in rows if row.stage == "run"), key=lambda row: row.sampling_run or 0):
+        found.setdefault(measured(row), []).append(row)
+    return found
+
+
 def over_runs(rows: Sequence[ScoreRow]) -> list[Spread]:
     """Return every quantity over all images that was measured in several sampling runs, in the order of its means."""
-    found: dict[tuple[str, str, str], list[ScoreRow]] = {}
-    for row in rows:
-        if row.stage == "run" and not row.stratum:
-            found.setdefault((row.component, row.quantity, row.extractor), []).append(row)
-    spreads = []
-    for row in rows:
-        runs = found.get((row.component, row.quantity, row.extractor), [])
-        if row.stage == "measure" and row.value is not None and not row.stratum and len(runs) > 1:
-            ordered = sorted(runs, key=lambda run: run.sampling_run or 0)
-            spreads.append(Spread(row, tuple(run.value for run in ordered if run.value is not None)))
-    return spreads
+    found = by_run(rows)
+    means = (row for row in rows if row.stage == "measure" and not row.stratum and measured(row) in found)
+    return [Spread(row, tuple(run.value for run in found[measured(row)] if run.value is not None)) for row in means]
 
 
 @dataclass(frozen=True)

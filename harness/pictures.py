@@ -18,13 +18,13 @@ OUTLINE = (255, 176, 0)
 
 def thumbnail(image: np.ndarray) -> bytes:
     """Return the PNG of one image (C, H, W) or of the middle slice of one volume (C, D, H, W), values in [0, 1]."""
-    pixels = np.rint(_blocks(_plane(image)).mean(axis=(2, 4)) * 255).astype(np.uint8)
+    pixels = _levels(image)
     return png.encode(np.moveaxis(pixels, 0, -1) if len(pixels) == 3 else pixels[0])
 
 
 def outlined(image: np.ndarray, mask: np.ndarray) -> bytes:
     """Return the PNG of one image, as `thumbnail` draws it, with the outline of every region of its mask (H, W) or (D, H, W)."""
-    grey = np.rint(_blocks(_plane(image)).mean(axis=(2, 4)) * 255).astype(np.uint8)
+    grey = _levels(image)
     regions = _blocks(_plane(mask[None])).max(axis=(2, 4))[0]
     # A line one pixel wide hides small lesions of small images, so these are drawn larger.
     times = max(1, LARGEST_PX // max(regions.shape))
@@ -34,6 +34,11 @@ def outlined(image: np.ndarray, mask: np.ndarray) -> bytes:
     pixels = np.moveaxis(np.broadcast_to(grey, (3, *regions.shape)), 0, -1).copy()
     pixels[(regions > 0) & ~inner] = OUTLINE
     return png.encode(pixels)
+
+
+def _levels(image: np.ndarray) -> np.ndarray:
+    """Return the pixels of a picture of one image, (C, h, w) uint8."""
+    return np.rint(_blocks(_plane(image)).mean(axis=(2, 4)) * 255).astype(np.uint8)
 
 
 def _plane(volume: np.ndarray) -> np.ndarray:

@@ -137,8 +137,8 @@ def _impossible(attempt: Audit) -> Iterator[str]:
         elif n is not None and (apart or spec.data.validation is not None) and round(synthetic * n) > spec.samples:
             yield f"mix ({real:g}, {synthetic:g}): needs {round(synthetic * n)} synthetic images, {spec.samples} are asked for"
     generator = attempt.parts.generator.component if attempt.parts.generator else None
-    if n is not None and isinstance(generator, Generator) and generator.conditions() - {"labels"} and spec.samples > n:
-        given = " and ".join(sorted(generator.conditions() - {"labels"}))
+    given = " and ".join(sorted(generator.conditions() - {"labels"})) if isinstance(generator, Generator) else ""
+    if given and n is not None and spec.samples > n:
         yield f"samples: the generator works from {given} of {n} training images, {spec.samples} are asked for"
     tested = {p.component.failure_mode for p in attempt.parts.perturbations if isinstance(p.component, Perturbation)}
     for purpose, declared in spec.purposes.items():

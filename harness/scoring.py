@@ -197,7 +197,7 @@ def measured(metric: Metric, runs: Sequence[Arms], lend: Lend) -> Measured:
     kept: dict[str, Halves] = {}
     # What a metric notes of itself is that of the first run.
     answers = [ask(metric, arms.comparison, lend(*(["run", k] if k else []))) for k, arms in enumerate(runs)]
-    independent = all(arms.independent for arms in runs)
+    independent = _independent(runs)
     spreads = [_spreads(metric, arms, lend, independent=independent) for arms in runs]
     floor, at_floor, n_floor = _floor(metric, runs, lend)
     for quantity in metric.quantities:
@@ -224,6 +224,11 @@ def measured(metric: Metric, runs: Sequence[Arms], lend: Lend) -> Measured:
             row |= _judged_at_floor(row, known, next((x for x in (reference, there) if isinstance(x, str)), ""))
         columns[quantity.name] = row
     return Measured(columns, by_run, kept)
+
+
+def _independent(runs: Sequence[Arms]) -> bool:
+    """Return whether every synthetic image of every run stands on its own."""
+    return all(arms.independent for arms in runs)
 
 
 def _of_run(run: int, reason: NotComputable, runs: Sequence[Arms]) -> NotComputable:
@@ -261,11 +266,6 @@ class Values:
         counts = self.runs[0].counts
         return counts["synthetic"] if self.quantity.fixed_train else min(counts.values())
 
-    @property
-    def independent(self) -> bool:
-        """Whether every synthetic image stands on its own."""
-        return all(arms.independent for arms in self.runs)
-
     def interval(self, value: float) -> Interval | str:
         """Return the interval that the half-samples give a value, or why there is none."""
         if isinstance(self.halves, str):
@@ -282,7 +282,7 @@ def _interval(known: Values) -> dict[str, Any]:
     """Return the columns of the interval of a value, or the reason why there is none."""
     quantity, runs = known.quantity, known.runs
     few = next((text for arms in runs if (text := arms.few(("train", "test")))), "")
-    independent = known.independent
+    independent = _independent(runs)
     interval: Interval | str
     if quantity.no_interval or few:
         interval = quantity.no_interval or few

@@ -223,11 +223,16 @@ def _asked(criterion: Criterion, field: str) -> object:
     return tuple(sorted(value)) if isinstance(value, tuple) else value
 
 
+def mix_of(criterion: Criterion) -> tuple[float, float]:
+    """Return the training mix at which a criterion judges a task: real images alone where a plan of old names none."""
+    return criterion.mix or (1.0, 0.0)
+
+
 def _relaxed(first: Criterion, now: Criterion) -> str:
     was, band = Band.of(first), Band.of(now)
     if was.gain != band.gain or not band.inside(was):
         return f"was changed from {was.words()} to {band.words()}"
-    if (first.mix or (1.0, 0.0)) != (now.mix or (1.0, 0.0)):
+    if mix_of(first) != mix_of(now):
         return "had its mix changed"
     for field in _FIXED:
         if _asked(first, field) != _asked(now, field):

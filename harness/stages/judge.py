@@ -20,6 +20,7 @@ from ..verdicts import (
     Standing,
     changes,
     claim_status,
+    mix_of,
     purpose_verdict,
     settle,
     worst,
@@ -132,7 +133,7 @@ class _Bench:
     def _row(self, criterion: Criterion, part: Judged) -> CriterionRow:
         band = Band.of(criterion)
         standing = self._standing(criterion, part)
-        real, synthetic = (criterion.mix or (1.0, 0.0)) if self.evidence.kind(criterion) == "E2" else (None, None)
+        real, synthetic = mix_of(criterion) if self.evidence.kind(criterion) == "E2" else (None, None)
         return CriterionRow(
             cell=self.cell, purpose=self.name, criterion=criterion.id, claim=criterion.claim, role=criterion.role,
             kind=self.evidence.kind(criterion), quantity=criterion.quantity,

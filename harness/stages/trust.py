@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ..components import Task
 from ..images import ImageSet
 from ..quantities import Record
 from ..records import CellStatus, TrustRow
-from ..statistics.trust import Factor, trust_factors
+from ..statistics.trust import trust_factors
 from .evaluate import TRUSTED, Found, gathered, tests
 
 
@@ -40,19 +39,14 @@ def factors(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         if pairs is not None:
             one, other = one[:, pairs[0]], other[:, pairs[1]]
         units = real.units if pairs is None else real.units[pairs[0]]
-        for factor in trust_factors(one, other, units=units, paired=pairs is not None):
+        for factor in trust_factors(one, other, units=units, paired=pairs is not None, known=real.patients is not None):
             region = "" if factor.region is None else columns[regions[factor.region]]
             row = {"factor": factor.factor, "variant": factor.variant, "region": region, "tested_on": factor.tested_on}
             if factor.value is None:
                 yield TrustRow(**common, **row, value=None, status="not_computable", reason=factor.reason)
             else:
-                yield TrustRow(**common, **row, value=factor.value, ci_low=factor.low, ci_high=factor.high, ci_method=_of(factor, real),
+                yield TrustRow(**common, **row, value=factor.value, ci_low=factor.low, ci_high=factor.high, ci_method=factor.method,
                                level=factor.level, n=factor.n, repeats=len(one))  # fmt: skip
-
-
-def _of(factor: Factor, real: ImageSet) -> str:
-    """Return how the interval came about; where patients are unknown, cases stood in for them."""
-    return factor.method if real.patients is not None else re.sub(r" of [\d and]+ patients", " whose patients are unknown", factor.method)
 
 
 def _missing(common: Mapping[str, Any], status: CellStatus, reason: str) -> TrustRow:

@@ -86,13 +86,14 @@ class Factor:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Dice of the same cases: arrays, each (seeds, cases, ...), and units (cases,), whose case it is."""
+    """Dice of the same cases: arrays, each (seeds, cases, ...), and units (cases,), whose case it is; known: whether these are patients."""
 
     arrays: tuple[np.ndarray, ...]
     units: np.ndarray
+    known: bool = True
 
     def keep(self, cases: np.ndarray) -> _Sample:
-        return _Sample(tuple(a[:, cases] for a in self.arrays), self.units[cases])
+        return _Sample(tuple(a[:, cases] for a in self.arrays), self.units[cases], self.known)
 
 
 class _Scale(NamedTuple):
@@ -127,27 +128,29 @@ class _Reading:
     at_least: _Reading | None = None
 
 
-def trust_factors(real: np.ndarray, synthetic: np.ndarray, *, units: np.ndarray | None = None, paired: bool = True) -> tuple[Factor, ...]:
+def trust_factors(
+    real: np.ndarray, synthetic: np.ndarray, *, units: np.ndarray | None = None, paired: bool = True, known: bool = True
+) -> tuple[Factor, ...]:
     """Return every variant of T1..T5 of the Dice that one task, trained S times, has on real and on synthetic cases.
 
     real, synthetic: (M, K), or (S, M, K) of S training seeds; Dice from 0 to 1, NaN (or masked) where the region is absent from the
     truth. Where `paired`, row i of both is the same case: they share the mask. Where not, their M may differ, and what needs pairs has a
     reason instead of a value. units: (M,), whose case it is (of the real set where not paired; synthetic cases are then their own);
-    by default every case is its own patient. ValueError where shapes, Dice or units are wrong.
+    by default every case is its own patient. known: whether units are patients. ValueError where shapes, Dice or units are wrong.
     """
     sets = _dice("real", real), _dice("synthetic", synthetic)
     for axis, what in ((2, "regions"), (0, "seeds"), *([(1, "paired cases")] if paired else [])):
         if sets[0].shape[axis] != sets[1].shape[axis]:
             raise ValueError(f"real and synthetic Dice differ in {what}: {sets[0].shape[axis]} and {sets[1].shape[axis]}")
     of_real = _units(units, sets[0].shape[1])
-    wholes = (_Sample(sets[:1], of_real), _Sample(sets[1:], of_real if paired else np.arange(sets[1].shape[1])))
+    wholes = (_Sample(sets[:1], of_real, known), _Sample(sets[1:], of_real if paired else np.arange(sets[1].shape[1]), known))
     found: list[Factor] = []
     for factor, readings in (("T1", _T1), ("T2", _T2)):
         for tested_on, whole in zip(_SETS, wholes, strict=True):
             found += [_factor(factor, reading, None, tested_on, (_with_regions(whole, reading.regions),)) for reading in readings]
     for region in range(sets[0].shape[2]):
-        columns = [_Sample((whole.arrays[0][:, :, region],), whole.units) for whole in wholes]
-        pairs = _Sample((*columns[0].arrays, *columns[1].arrays), of_real) if paired else None
+        columns = [_Sample((whole.arrays[0][:, :, region],), whole.units, known) for whole in wholes]
+        pairs = _Sample((*columns[0].arrays, *columns[1].arrays), of_real, known) if paired else None
         both = tuple(_with_regions(sample, 1) for sample in (columns if pairs is None else [pairs]))
         found += _of_pairs(region, both[0] if paired else None)
         found += [_factor("T4", reading, region, "both", both) for reading in _T4_OF_SETS]
@@ -176,9 +179,7 @@ def _dice(name: str, values: np.ndarray) -> np.ndarray:
 
 def _units(units: np.ndarray | None, cases: int) -> np.ndarray:
     """Return the number of each case's patient."""
-    if units is None:
-        return np.arange(cases)
-    given = np.asarray(units)
+    given = np.arange(cases) if units is None else np.asarray(units)
     if given.shape != (cases,):
         raise ValueError(f"units must name the patient of each of {cases} cases, got the shape {given.shape}")
     if any(unit is None or (isinstance(unit, float) and math.isnan(unit)) for unit in given.tolist()):
@@ -237,8 +238,8 @@ def _interval(reading: _Reading, samples: tuple[_Sample, ...], value: float) -> 
         low, _, _ = _interval(reading.at_least, samples, value)
     seeds, cases = len(samples[0].arrays[0]), " and ".join(str(len(sample.units)) for sample in samples)
     over = f"{seeds} seeds" if seeds > 1 else "one seed, whose run-to-run variation is not covered"
-    method = f"t x jackknife SE, {cases} cases of {' and '.join(map(str, patients))} patients, {over}"
-    return max(min(low, value), scale.low), min(max(high, value), scale.high), method
+    whose = f"of {' and '.join(map(str, patients))} patients" if samples[0].known else "whose patients are unknown"
+    return max(min(low, value), scale.low), min(max(high, value), scale.high), f"t x jackknife SE, {cases} cases {whose}, {over}"
 
 
 def _centre_and_reach(reading: _Reading, samples: tuple[_Sample, ...]) -> tuple[float, float]:
