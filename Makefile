@@ -22,7 +22,7 @@ echo "harness audit $(1)"; code=0; $(BIN)/harness audit $(1) || code=$$?; \
 if [[ $$code -ne $(2) ]]; then echo "$(1): exit code $$code, but its README predicts $(2)" >&2; exit 1; fi
 endef
 
-.PHONY: help demo test acceptance lint types schemas clean system
+.PHONY: help demo test acceptance lint types schemas clean system browser
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -34,10 +34,10 @@ demo: $(BIN)/harness ## Run both quickstart audits and say where their dossiers 
 	@echo; echo "Both audits ended as $(QUICKSTART)/README.md predicts. Their dossiers:"
 	@find $(QUICKSTART) -name '*.pdf' | sort | grep .
 
-test: $(BIN)/tox ## Lint, types, and the tests on the built wheel
+test: $(BIN)/tox | browser ## Lint, types, and the tests on the built wheel
 	@$(prefer_cpu_torch); $(BIN)/tox run
 
-acceptance: $(BIN)/tox ## The tests that take minutes
+acceptance: $(BIN)/tox | browser ## The tests that take minutes
 	@$(prefer_cpu_torch); $(BIN)/tox run -e acceptance
 
 lint: $(BIN)/tox ## ruff: rules and format
@@ -88,3 +88,10 @@ system:
 	fi; \
 	"$${root[@]}" apt-get update -qq; \
 	"$${root[@]}" apt-get install -y -qq --no-install-recommends "$${packages[@]}"
+
+# The pages that readers answer are tested in a real browser. Where there is none and none can be installed, those tests are skipped.
+browser:
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then exit 0; fi >/dev/null; \
+	if ! command -v apt-get >/dev/null; then echo "No Chromium: the tests of readers' pages will be skipped." >&2; exit 0; fi; \
+	root=(); if [[ $$EUID -ne 0 ]]; then echo "sudo is asked once, to install Chromium for the tests of readers' pages"; root=(sudo); fi; \
+	"$${root[@]}" apt-get update -qq; "$${root[@]}" apt-get install -y -qq --no-install-recommends chromium

@@ -19,10 +19,11 @@ from .components import (
 from .errors import HarnessError, InputError, NotComputable, Problem
 from .hookspecs import hookimpl
 from .images import Balls, Comparison, ImageSet, Request
-from .quantities import Quantity, Rating, Scale
+from .quantities import ModelCall, Quantity, Rating, Scale, as_answer, members
+from .yamlfile import read_yaml
 
 __all__ = [
     "Balls", "Comparison", "Component", "Context", "Extractor", "FailureMode", "Generator", "HarnessError", "ImageSet", "InputError",
-    "LLMCheck", "Metric", "Modality", "NotComputable", "Perturbation", "Problem", "Quantity", "Rating", "RatingImporter", "Request",
-    "Scale", "Task", "hookimpl",
+    "LLMCheck", "Metric", "Modality", "ModelCall", "NotComputable", "Perturbation", "Problem", "Quantity", "Rating", "RatingImporter",
+    "Request", "Scale", "Task", "as_answer", "hookimpl", "members", "read_yaml",
 ]  # fmt: skip

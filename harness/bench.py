@@ -53,6 +53,11 @@ class Bench:
             self._images[key, role] = datasets.open_saved(self.cache.folder(key) / role)
         return self._images[key, role]
 
+    def label_names(self, key: str) -> tuple[str, ...]:
+        """Return the names of the labels of the images that a cell read, in the order of their codes; empty where there are none."""
+        text = (self.cache.folder(key) / "preprocessing.json").read_text(encoding="utf-8")
+        return datasets.Preprocessing.from_json(text).label_names or ()
+
     def array(self, key: str, name: str) -> np.ndarray:
         """Return an array that a cell left, read-only."""
         return np.asarray(np.load(self.cache.folder(key) / f"{name}.npy", mmap_mode="r", allow_pickle=False))

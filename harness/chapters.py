@@ -345,4 +345,6 @@ def user_texts(spec: AuditSpec) -> list[tuple[str, str]]:
         texts += [(f"{where}.{f}", getattr(p, f)) for f in ("context_of_use", "question", "user", "target_population")]
         texts += [(f"{where}.not_for", text) for text in p.not_for]
         texts += [(f"{where}.criteria.{c.id}.{f}", getattr(c, f)) for c in p.criteria for f in ("claim", "because", "one_kind_because")]
+    for scale in spec.ratings.scales if spec.ratings else ():
+        texts += [(f"ratings.scales.{scale.name}", text) for text in (scale.question, scale.gates.because)]
     return texts

@@ -13,12 +13,11 @@ from .components import Component, Extractor, Metric, Perturbation
 from .errors import HarnessError, InputError, Problem, raise_if
 from .host import Host, Offer
 from .quantities import Quantity
+from .raters.quantities import asked, offered
+from .readerspec import ORIGINS
 from .records import ComponentRow
-from .spec import LESION_SIZE, Criterion, DataSpec, Reference, digest
+from .spec import LESION_SIZE, AuditSpec, Criterion, DataSpec, Reference, digest
 from .specfile import SpecFile
-
-STATISTICS = ("percent_agreement", "fleiss_kappa", "krippendorff_alpha", "gwet_ac1")
-LLM_STATISTICS = ("percent_agreement", "cohen_kappa")
 
 
 @dataclass(frozen=True)
@@ -200,14 +199,15 @@ def _strata(file: SpecFile) -> Iterator[Problem]:
     data = file.spec.data
     images = {*data.groups, *(["label"] if data.labels is not None else [])}
     sized = images | ({LESION_SIZE} if data.masks is not None and file.spec.tasks is not None else set())
-    asked: list[tuple[str, str, str]] = [(stratum, "", file.where("strata")) for stratum in file.spec.strata or ()]
+    named: list[tuple[str, str, str, set[str]]] = [(stratum, "", file.where("strata"), sized) for stratum in file.spec.strata or ()]
     for purpose, declared in file.spec.purposes.items():
         for index, criterion in enumerate(declared.criteria):
             where = file.where("purposes", purpose, "criteria", index, "strata")
-            asked += [(stratum, f"{criterion.id}: ", where) for stratum in criterion.strata]
-    for stratum, who, where in asked:
-        if stratum not in sized:
-            yield Problem(f"{who}no stratum is called {stratum!r}", where, f"known: {_list(sorted(sized))}")
+            known = {*images, *ORIGINS} if criterion.of_raters else sized
+            named += [(stratum, f"{criterion.id}: ", where, known) for stratum in criterion.strata]
+    for stratum, who, where, known in named:
+        if stratum not in known:
+            yield Problem(f"{who}no stratum is called {stratum!r}", where, f"known: {_list(sorted(known))}")
 
 
 def _offered(data: DataSpec) -> set[str]:
@@ -234,18 +234,34 @@ def _doses(file: SpecFile, parts: Parts) -> Iterator[Problem]:
             yield Problem(f"{part.name}: the dose of concern is yours, and the reason is not", where, fix)
 
 
+def _of_raters(criterion: Criterion, source: str, spec: AuditSpec) -> Iterator[tuple[str, str]]:
+    scales = {s.name: s for s in spec.ratings.scales} if spec.ratings else {}
+    wanted = asked(criterion.quantity, scales)
+    scale = scales.get(wanted.scale)
+    known = offered(scale, source) if scale is not None else ()
+    if scale is None:
+        yield f"unknown quantity {criterion.quantity!r}", f"{source}.SCALE.STATISTIC with a scale of ratings.scales: {_list(scales)}"
+    elif ".".join(w for w in (wanted.statistic, wanted.category) if w) not in known:
+        yield f"unknown quantity {criterion.quantity!r}", f"on the scale {scale.name}: {_list(known) or 'nothing'}"
+    elif scale.shows == "grid" and scale.gates.attention is None:
+        yield (
+            f"the scale {scale.name} declares no gates.attention: readers who do not look find no real image either",
+            "gates: {attention: 0.8, because: ...} in ratings.scales, and planted faults in ratings.study",
+        )
+    elif scale.shows != "grid" and not wanted.showing and not (scale.gates.experts if wanted.experts else scale.gates.models):
+        kind, example = ("experts", "krippendorff_alpha: 0.667") if wanted.experts else ("models", "cohen_kappa: 0.6")
+        yield (
+            f"the scale {scale.name} declares no gates.{kind}, so {criterion.quantity} can support nothing",
+            f"gates: {{{kind}: {{{example}}}, because: ...}} in ratings.scales",
+        )
+
+
 def _criterion(criterion: Criterion, siblings: Sequence[str], file: SpecFile, parts: Parts) -> Iterator[tuple[str, str]]:
     """Yield (what is wrong, what to do) of one criterion."""
     spec = file.spec
     words = criterion.quantity.split(".")
-    if words[0] in ("ratings", "llm"):
-        scales = [s.name for s in spec.ratings.scales] if spec.ratings else []
-        known = STATISTICS if words[0] == "ratings" else LLM_STATISTICS
-        if len(words) != 3 or words[1] not in scales or words[2] not in known:
-            yield (
-                f"unknown quantity {criterion.quantity!r}",
-                f"{words[0]}.SCALE.STATISTIC with {_list(scales)} and {_list(known)}",
-            )
+    if criterion.of_raters:
+        yield from _of_raters(criterion, words[0], spec)
         return
     quantities = parts.quantities()
     promise = quantities.get(criterion.quantity)

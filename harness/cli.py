@@ -6,31 +6,31 @@ import json
 import shutil
 import sys
 import traceback
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from . import __version__, specfile
+from . import __version__, cli_raters, specfile, start
 from .checks import assemble
 from .components import KINDS, Gives, Modality
 from .device import AUTO, usable
 from .errors import HarnessError, Problem, SpecError
 from .host import Host
-from .neighbours import MEMORY
 from .progress import Live
 from .quantities import Rating
 from .records import CellRow, CriterionRow, FindingRow, QualificationRow, VerdictRow
-from .run import Audit, Settings, exit_code
-from .store import Store
+from .run import exit_code
 from .table import Table
 from .wording import at_mix
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n", maxsplit=1)[0])
 plugins_app = typer.Typer(no_args_is_help=False, help="What is installed.")
 app.add_typer(plugins_app, name="plugins", invoke_without_command=True)
+app.add_typer(cli_raters.study_app, name="study")
+app.command()(cli_raters.ratings)
+app.command()(cli_raters.prompts)
 
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Results file; default: out/results.duckdb beside model.yaml.")]
 CacheOption = Annotated[Path | None, typer.Option("--cache", help="Folder of finished cells; default: cache beside the results file.")]
@@ -51,6 +51,7 @@ class Form(StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
+    jsonl = "jsonl"
 
 
 class Schema(StrEnum):
@@ -74,12 +75,12 @@ def audit(
     """Carry out the audit, store every result, and render the dossier. The same command resumes what was interrupted."""
     with Live(quiet) as live:
         live.update("reading", str(model), 0, 1, None)
-        attempt = _attempt(model, store, cache, workers=workers, device=device, retry_failed=retry_failed, memory=memory)
+        attempt = start.attempt(model, store, cache, workers=workers, device=device, retry_failed=retry_failed, memory=memory)
         attempt.progress = live
         audit_id = attempt.run()
         live.update("render", "dossier", 1, 1, None)
         fresh = attempt.dossier.exists()
-        pdf = attempt.dossier if fresh else _render(attempt.store, audit_id, attempt.dossier)
+        pdf = attempt.dossier if fresh else start.render(attempt.store, audit_id, attempt.dossier)
     verdicts = attempt.store.current(VerdictRow, audit_id)
     criteria = attempt.store.current(CriterionRow, audit_id)
     width = max((len(row.criterion) for row in criteria), default=0)
@@ -108,7 +109,7 @@ def plan(
     lock: Annotated[bool, typer.Option("--lock", help="Write the plan's digest to the ledger now.")] = False,
 ) -> None:
     """Print the cells of the audit and their rough cost, the battery, how many images it needs, what cannot work; run nothing."""
-    attempt = _attempt(model, store, cache, device=device)
+    attempt = start.attempt(model, store, cache, device=device)
     from .planning import lines
 
     print("\n".join(lines(attempt)))
@@ -124,8 +125,8 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="PDF to write; default: beside the results file.")] = None,
 ) -> None:
     """Render the dossier of an audit again from the results file alone; nothing is computed."""
-    opened = _existing(store)
-    print(_render(opened, _audit_id(opened, audit_id), out))
+    opened = start.existing(store)
+    print(start.render(opened, start.audit_id(opened, audit_id), out))
 
 
 @app.command()
@@ -135,14 +136,14 @@ def sql(
     form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.table,
 ) -> None:
     """Query the results, read-only; also while an audit runs."""
-    _print(_existing(store).query(query), form)
+    _print(start.existing(store).query(query), form)
 
 
 def _print(table: Table, form: Form) -> None:
     if form is Form.table:
         sys.stdout.write(table.to_text(shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 0))
-    else:
-        sys.stdout.write(table.to_csv() if form is Form.csv else table.to_json())
+        return
+    sys.stdout.write({Form.csv: table.to_csv, Form.json: table.to_json, Form.jsonl: table.to_jsonl}[form]())
 
 
 @app.command()
@@ -175,7 +176,7 @@ def metrics(
         real=real, synthetic=synthetic, train=train, data=quick.data_options(data, specfile.flow, "--data"),
         metrics=quick.references(metric or ["default"], specfile.flow, "--metric"),
         extractors=quick.references(extractor or (), specfile.flow, "--extractor"), gives=gives,
-        half_samples=half_samples, floor_splits=floor_splits, seed=seed, device=usable(device), memory=megabytes(memory),
+        half_samples=half_samples, floor_splits=floor_splits, seed=seed, device=usable(device), memory=start.megabytes(memory),
     )  # fmt: skip
     if train is None and not quiet:
         print("without --train the real images stand for the training images: read memorisation accordingly", file=sys.stderr)
@@ -215,9 +216,9 @@ def qualify(
     out = file.base / "out" if where.is_file() else Path("out")
     with Live(quiet) as live:
         live.update("reading", str(where), 0, 1, None)
-        attempt = _begun(file, store or out / "results.duckdb", cache, workers=workers, device=device, memory=memory)
+        attempt = start.begun(file, store or out / "results.duckdb", cache, workers=workers, device=device, memory=memory)
         attempt.progress = live
-        pdf = _render(attempt.store, attempt.run(), attempt.dossier)
+        pdf = start.render(attempt.store, attempt.run(), attempt.dossier)
     for finding in attempt.store.current(FindingRow, attempt.id, kind="budget"):
         print(finding.text, file=sys.stderr)
     rows = attempt.store.current(QualificationRow, attempt.id)
@@ -352,47 +353,6 @@ def main() -> None:
     if code == INTERRUPTED:
         print("interrupted; finished cells are kept, the same command goes on", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _attempt(model: Path, store: Path | None, cache: Path | None, **settings: Any) -> Audit:
-    file = specfile.read(model)
-    return _begun(file, store or file.base / "out" / "results.duckdb", cache, **settings)
-
-
-def _begun(file: specfile.SpecFile, results: Path, cache: Path | None, *, device: str, memory: int | None = None, **more: Any) -> Audit:
-    parts = assemble(file, Host.discover())
-    results.parent.mkdir(parents=True, exist_ok=True)
-    settings = Settings(results, cache or results.parent / "cache", device=usable(device), memory=megabytes(memory), **more)
-    attempt = Audit(file, parts, settings)
-    begun_on = attempt.begun_on() or settings.device
-    # What was begun on one device goes on there; another that is asked for by name is refused when the audit starts.
-    return attempt if device != AUTO or begun_on == settings.device else Audit(file, parts, replace(settings, device=usable(begun_on)))
-
-
-def megabytes(memory: int | None) -> int:
-    """Return the bytes of so many MiB; the default where none are given."""
-    return MEMORY if memory is None else memory << 20
-
-
-def _render(store: Store, audit_id: str, out: Path | None = None) -> Path:
-    from .dossier import render_audit
-
-    return render_audit(store, audit_id, out or store.path.parent / f"{audit_id}.pdf")
-
-
-def _existing(path: Path) -> Store:
-    if not path.is_file():
-        raise HarnessError(Problem("there is no results file", str(path), "name it with --store; an audit writes out/results.duckdb"))
-    return Store(path)
-
-
-def _audit_id(store: Store, wanted: str) -> str:
-    known = store.audits()
-    named = [wanted] if wanted in known else [i for i in known if i.rsplit("-", 2)[0] == wanted]
-    if len(named) == 1:
-        return named[0]
-    hint = f"which of: {', '.join(named)}" if named else f"known: {', '.join(known) or 'none'}"
-    raise HarnessError(Problem(f"no audit {wanted!r}" if not named else f"{wanted!r} names several audits", str(store.path), hint))
 
 
 if __name__ == "__main__":

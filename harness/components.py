@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from .errors import NotComputable
 from .images import Comparison, ImageSet, Request
-from .quantities import Quantity, Rating, Scale
+from .quantities import ModelCall, Quantity, Rating, Scale
 
 Gives = Literal["embedding", "spatial", "logits", "distances", "quality"]
 Modality = Literal["ultrasound", "mri", "xray", "mammography", "microscopy"]
@@ -49,7 +49,8 @@ class Context:
     seed: derived from the audit's seed, the component and the repeat. workdir: an empty folder of its own; what `fit` leaves
     there is kept and lent again. device: torch device name. fitted: folder that `fit` filled, None where there was no fit.
     checkpoints: folder in which an unfinished `fit` keeps what it needs to go on; a call that was killed finds there what it
-    left, and it is removed once the call is over. None where nothing can be kept. curve: what `record` was told.
+    left, and it is removed once the call is over. None where nothing can be kept. curve: what `record` was told. calls: what `asked`
+    was told.
     """
 
     seed: int
@@ -60,6 +61,7 @@ class Context:
     notes: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     checkpoints: Path | None = None
     curve: list[tuple[str, int, float]] = field(default_factory=list, repr=False, compare=False)
+    calls: list[ModelCall] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
     def rng(self) -> np.random.Generator:
@@ -78,6 +80,10 @@ class Context:
         if not math.isfinite(value):
             raise ValueError(f"{series} is {value} at step {step}, which is not finite")
         self.curve.append((series, step, value))
+
+    def asked(self, call: ModelCall) -> None:
+        """Hand over one question put to a language model with its reply, which is stored with the audit and can be replayed."""
+        self.calls.append(call)
 
     def progress(self, done: int, total: int) -> None:
         """Say how far the call is."""
@@ -252,9 +258,18 @@ class LLMCheck(Component):
 
     kind = "llm_check"
 
+    @classmethod
+    def prompt_sets(cls) -> dict[str, Path]:
+        """Return the files of the prompt sets that come with this check, by name; `harness prompts` prints them."""
+        return {}
+
     @abstractmethod
     def rate(self, images: ImageSet, scales: tuple[Scale, ...], context: Context) -> Iterable[Rating]:
-        """Yield one rating per image and scale; a refusal or an unusable answer is a rating with a status and a reason."""
+        """Yield one rating per image, scale and repeat (`occasion` 1, 2, ...), `rater` the model, `rater_kind="llm"`.
+
+        A refusal or an unusable answer is a rating with a status and a reason. Each question goes to `context.asked` with its reply as
+        it came. What was asked already is kept in `context.checkpoints`, so that a killed run does not ask twice.
+        """
 
 
 KINDS: dict[str, type[Component]] = {

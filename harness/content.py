@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
@@ -16,10 +16,12 @@ from pydantic import ValidationError
 
 from .errors import HarnessError, Problem
 from .quantities import Record
+from .readerspec import ScaleSpec
 from .records import (
     AuditRow,
     CellRow,
     ComponentRow,
+    ConsensusRow,
     CriterionRow,
     FindingRow,
     ImageScoreRow,
@@ -44,8 +46,9 @@ from .wording import utc
 ROLES = ("train", "validation", "test", "synthetic", "synthetic_test")
 RUN_ONLY = frozenset({"seconds", "peak_mb", "cached", "output", "run"})
 ORDER = (
-    "role", "gallery", "position", "kind", "component", "quantity", "extractor", "scale", "rater_kind", "subset", "statistic",
-    "stratum", "region", "perturbation", "tested_on", "synthetic_share", "real_share", "severity", "sampling_run", "repeat",
+    "role", "gallery", "position", "kind", "component", "quantity", "extractor", "scale", "rater_kind", "analysis", "raters", "items",
+    "statistic", "stratum", "region", "perturbation", "tested_on", "synthetic_share", "real_share", "severity", "sampling_run", "repeat",
+    "method", "model", "item", "category",
 )  # fmt: skip
 R = TypeVar("R", bound=Record)
 
@@ -62,7 +65,11 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class RatingCount:
-    """How many ratings one scale has from one kind of rater."""
+    """How many ratings one scale has from one kind of rater.
+
+    lost: why answers could not be used, as status and reason, with their number, the most frequent first. sparse: raters with a usable
+    answer on fewer than half of the items.
+    """
 
     scale: str
     rater_kind: str
@@ -70,6 +77,18 @@ class RatingCount:
     items: int
     ratings: int
     unusable: int
+    lost: tuple[tuple[str, int], ...] = ()
+    sparse: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Disputed:
+    """An item on which experts contradict each other, or what its rating file calls the truth: the first answer of each expert."""
+
+    scale: str
+    item: str
+    truth: str
+    answers: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -101,9 +120,11 @@ class Content:
     cells: tuple[CellRow, ...] = ()
     scores: tuple[ScoreRow, ...] = ()
     reliability: tuple[ReliabilityRow, ...] = ()
+    consensus: tuple[ConsensusRow, ...] = ()
     training: tuple[TrainingRow, ...] = ()
     trust: tuple[TrustRow, ...] = ()
     ratings: tuple[RatingCount, ...] = ()
+    disputes: tuple[Disputed, ...] = ()
     standouts: tuple[Standout, ...] = ()
     judge_calls: tuple[JudgeCallRow, ...] = ()
     qualifications: tuple[QualificationRow, ...] = ()
@@ -124,6 +145,11 @@ class Content:
             raise HarnessError(Problem(what, fix=f"render it with harness {self.audit.harness_version}")) from error
 
     @property
+    def scales(self) -> tuple[ScaleSpec, ...]:
+        """Return the scales that the plan declares."""
+        return self.spec.ratings.scales if self.spec.ratings else ()
+
+    @property
     def issued(self) -> datetime:
         """Return the end of the last attempt, or else its last entry in the ledger: never the time of rendering."""
         moments = [o.finished_at for o in self.outcomes] or [row.at for row in self.ledger] or [self.audit.started_at]
@@ -140,8 +166,9 @@ def collect(store: Rows, audit_id: str) -> Content:
         components=tuple(store.rows(ComponentRow, audit_id)), image_sets=tuple(store.current(ImageSetRow, audit_id)),
         planned_cells=tuple(store.current(PlannedCellRow, audit_id)), cells=tuple(store.current(CellRow, audit_id)),
         scores=tuple(store.current(ScoreRow, audit_id)), reliability=tuple(store.current(ReliabilityRow, audit_id)),
+        consensus=tuple(store.current(ConsensusRow, audit_id)),
         training=tuple(store.current(TrainingRow, audit_id)), trust=tuple(store.current(TrustRow, audit_id)),
-        ratings=count_ratings(store.current(RatingRow, audit_id)),
+        ratings=count_ratings(rated := store.current(RatingRow, audit_id)), disputes=list_disputes(rated),
         standouts=count_standouts(store.current(ImageScoreRow, audit_id)), judge_calls=tuple(store.current(JudgeCallRow, audit_id)),
         qualifications=tuple(store.current(QualificationRow, audit_id)),
         responses=tuple(store.current(ResponseRow, audit_id)), criteria=tuple(store.current(CriterionRow, audit_id)),
@@ -163,8 +190,42 @@ def count_ratings(rows: Iterable[RatingRow]) -> tuple[RatingCount, ...]:
             items=len({r.item for r in mine}),
             ratings=len(mine),
             unusable=sum(r.status != "ok" for r in mine),
+            lost=_lost(mine),
+            sparse=_sparse(mine),
         )
         for (scale, kind), mine in sorted(groups.items())
+    )
+
+
+def _lost(rows: Iterable[RatingRow]) -> tuple[tuple[str, int], ...]:
+    """Count the ratings that cannot be used by status and reason, the most frequent first."""
+    count = Counter(f"{row.status}: {row.reason}" if row.reason else row.status for row in rows if row.status != "ok")
+    return tuple(sorted(count.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _sparse(rows: Iterable[RatingRow]) -> tuple[str, ...]:
+    """Return the raters with a usable answer on fewer than half of the items."""
+    answered: dict[str, set[str]] = defaultdict(set)
+    items: set[str] = set()
+    for row in rows:
+        items.add(row.item)
+        answered[row.rater] |= {row.item} if row.status == "ok" else set()
+    return tuple(sorted(rater for rater, found in answered.items() if 2 * len(found) < len(items)))
+
+
+def list_disputes(rows: Iterable[RatingRow]) -> tuple[Disputed, ...]:
+    """Return the items on which experts gave several answers, or one that is not the truth; numbers are no answers that could differ."""
+    groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    truth: dict[tuple[str, str], str] = {}
+    # The first occasion of a rater counts.
+    for row in sorted(rows, key=lambda row: row.occasion):
+        if row.rater_kind == "expert" and row.status == "ok" and row.text is not None and row.choices is None:
+            groups[row.scale, row.item].setdefault(row.rater, row.text)
+            truth[row.scale, row.item] = row.facts.get("truth", "")
+    return tuple(
+        Disputed(*key, truth[key], tuple(sorted(answers.items())))
+        for key, answers in sorted(groups.items())
+        if len({*answers.values(), *filter(None, [truth[key]])}) > 1
     )
 
 
@@ -266,7 +327,7 @@ def _responses(rows: Iterable[ResponseRow]) -> list[dict[str, Any]]:
     return list(groups.values())
 
 
-def _plain(row: Record | RatingCount | Standout) -> TypeGuard[Record]:
+def _plain(row: Record | RatingCount | Standout | Disputed) -> TypeGuard[Record]:
     return isinstance(row, Record) and not isinstance(row, PictureRow)
 
 
@@ -279,8 +340,8 @@ def _natural(name: str, row: Any) -> tuple[Any, ...]:
     return tuple((0, 0.0, "") if v is None else (1, 0.0, v) if isinstance(v, str) else (1, float(v), "") for v in values)
 
 
-def _body(row: Record | RatingCount | Standout) -> dict[str, Any]:
-    if isinstance(row, RatingCount | Standout):
+def _body(row: Record | RatingCount | Standout | Disputed) -> dict[str, Any]:
+    if isinstance(row, RatingCount | Standout | Disputed):
         return asdict(row)
     if isinstance(row, PictureRow):
         digests = {"png_sha256": sha256(row.png)}

@@ -23,6 +23,8 @@ from markupsafe import Markup
 from . import batteries, chapters, curves, figures, literature, measurements, sweeps, wording
 from .content import Attached, Content, RatingCount, Rows, attachments, collect, document_digest, ordered, sha256
 from .errors import HarnessError, Problem
+from .raterpages import figures as rater_figures
+from .raterpages import tables as rater_tables
 from .records import PictureRow
 from .spec import AuditSpec
 
@@ -138,14 +140,14 @@ def _page(content: Content, attached: dict[str, Attached]) -> str:
     return draw("dossier.html.j2", _context(content, attached), content.spec, _quoted(content))
 
 
-def draw(template: str, context: Mapping[str, Any], spec: AuditSpec, quoted: Iterable[str]) -> str:
+def draw(template: str, context: Mapping[str, Any], spec: AuditSpec | None, quoted: Iterable[str]) -> str:
     """Return the page of a template, which gets what every page shares besides `context`; refuse words that it must not use.
 
-    spec: the plan whose words may stand on the page. quoted: what is repeated word for word and may say anything.
+    spec: the plan whose words may stand on the page, if there is one. quoted: what is repeated word for word and may say anything.
     """
     refused = [
         Problem(f"the dossier must not say {said}", where, "reword it in model.yaml: say what is measured")
-        for where, text in chapters.user_texts(spec)
+        for where, text in (chapters.user_texts(spec) if spec else ())
         for said in wording.check(text)
     ]
     if refused:
@@ -172,9 +174,10 @@ def _quoted(content: Content) -> set[str]:
     """Return what components said and how things are called, which rules repeat: a message or a file name may hold any word."""
     said = [row.reason for row in content.cells]
     said += [row.reason for row in content.scores] + [row.reason for row in content.reliability]
+    said += [reason for count in content.ratings for reason, _ in count.lost]
     called = [n for s in content.scores for n in (f"{s.component}.{s.quantity}", s.component, s.quantity, s.extractor, s.stratum)]
     called += [n for p in content.pictures for n in (p.item, p.partner, p.caption)] + [c.name for c in content.components]
-    called += [n for r in content.reliability for n in (r.scale, r.subset)] + [n for s in content.image_sets for n in s.labels]
+    called += rater_tables.names(content.reliability, content.scales, content.disputes) + [n for s in content.image_sets for n in s.labels]
     planted = {wording.words(q.perturbation) for q in content.qualifications}
     called += [name for word in planted for name in (word, word.lower())]
     return {wording.minus(text) for text in set(said)} | {name for name in set(called) if wording.check(name)}
@@ -224,6 +227,15 @@ def _context(content: Content, attached: dict[str, Attached]) -> dict[str, Any]:
         "trainings": curves.trainings(content.training),
         "tasks": [s for s in evaluated if not s.stratum],
         "tasks_within": measurements.tasks_within(evaluated, content.components, _label_names(content)),
+        "raters": rater_tables.chapter(
+            content.reliability,
+            content.consensus,
+            content.ratings,
+            content.judge_calls,
+            content.scales,
+            content.disputes,
+            _strata_names(content),
+        ),
         "digests": {name: sha256(file.body) for name, file in attached.items()},
         "document": document_digest(attached),
         "attempts": max([row.attempt for row in content.ledger], default=0),
@@ -238,7 +250,8 @@ def _shared() -> dict[str, Any]:
         "number": _Numbers(),
         "pretty": _as_text,
         "data_uri": _data_uri,
-        "figure": {name: _drawing(getattr(figures, name)) for name in DRAWINGS},
+        "figure": {name: _drawing(getattr(figures, name)) for name in DRAWINGS}
+        | {name: _drawing(getattr(rater_figures, name)) for name in ("dot_whiskers", "look_key")},
         "heat": figures.heat_class,
         "span": figures.span,
     }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .components import FailureMode
 from .quantities import Family, Quantity
+from .raters.quantities import asked
+from .readerspec import Gates, ScaleSpec
 from .records import EvidenceKind, FindingRow, QualificationRow, ReliabilityRow, ScoreRow
 from .spec import Criterion
 from .verdicts import Band, Decision, mix_of
@@ -20,7 +22,7 @@ class Evidence:
     scores: current rows of the stages measure and evaluate. findings: from loading the data; a breach (patients or pixels
     shared by train and test) makes every criterion of the audit invalid. quantities, kinds: by `component.quantity`, E1 for
     metrics and E2 for tasks. runs: independent sampling runs of the generator; repeats: of each task, each on a run of its own where
-    there are several. failure_modes: by perturbation.
+    there are several. failure_modes: by perturbation. scales: by name, with the gates that raters must pass.
     """
 
     scores: tuple[ScoreRow, ...]
@@ -32,6 +34,7 @@ class Evidence:
     runs: int
     failure_modes: Mapping[str, str]
     repeats: int | None = None
+    scales: Mapping[str, ScaleSpec] = field(default_factory=dict)
 
     def runs_of(self, criterion: Criterion) -> int:
         """Return how many sampling runs a criterion rests on: raters see the images of the first alone."""
@@ -45,6 +48,10 @@ class Evidence:
         if criterion.quantity.startswith("ratings."):
             return "E3"
         return "E4" if criterion.quantity.startswith("llm.") else self.kinds.get(criterion.quantity, "E1")
+
+    def looked(self, criterion: Criterion) -> bool:
+        """Return whether experts say something of the images: that they agree with each other says nothing of what they see."""
+        return self.kind(criterion) == "E3" and not asked(criterion.quantity, self.scales).showing
 
     def family(self, criterion: Criterion) -> Family:
         """Return the family of a criterion's quantity."""
@@ -80,7 +87,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Judged:
-    """A value with its one-sided bounds, or why there is none. where: the part, if several must meet a criterion."""
+    """A value with its one-sided bounds, or why there is none. where: the part, if several must meet a criterion.
+
+    raters, items: whose answers and on which items, where raters speak.
+    """
 
     where: str = ""
     extractor: str = ""
@@ -90,6 +100,8 @@ class Judged:
     images: int | None = None
     patients: int | None = None
     missing: str = ""
+    raters: str = ""
+    items: str = ""
 
     def decide(self, band: Band) -> tuple[Decision | None, str]:
         """Compare the bounds with a band; None where there are none."""
@@ -152,24 +164,88 @@ def _score(criterion: Criterion, stratum: str, rows: Sequence[ScoreRow]) -> Judg
 
 
 def _ratings(criterion: Criterion, evidence: Evidence) -> tuple[Judged, ...]:
-    source, _, rest = criterion.quantity.partition(".")
-    scale, _, statistic = rest.rpartition(".")
+    """Find what raters say: of all items where it shows how reliable they are, of the synthetic ones where it is about images."""
+    wanted = asked(criterion.quantity, evidence.scales)
+    rows = [row for row in evidence.reliability if wanted.answers(row)]
+    if not rows:
+        return (Judged(missing=f"there is no {wanted.statistic} on the scale {wanted.scale}"),)
+    each = criterion.strata if criterion.strata_role == "each_must_meet" else ()
+    if not each:
+        seen = {row.items for row in rows}
+        usual = "all" if wanted.showing or "synthetic" not in seen else "synthetic"
+        # Planted faults, and the two sides of a comparison, are items of their own.
+        whole = [row for row in rows if row.items == usual] or rows
+        return tuple(_rated(row, row.raters if len(whole) > 1 else "") for row in whole)
+    found: list[Judged] = []
+    for stratum in each:
+        mine = [row for row in rows if row.items == stratum or row.items.startswith(f"{stratum}=")]
+        found += [_rated(row, ", ".join(w for w in (row.items, row.raters if not wanted.experts else "") if w)) for row in mine]
+        found += [] if mine else [Judged(where=stratum, missing=f"there is no {wanted.statistic} on {wanted.scale} in {stratum}")]
+    return tuple(found)
+
+
+def _rated(row: ReliabilityRow, where: str) -> Judged:
+    return Judged(
+        where=where, value=row.value, low=row.bound_low, high=row.bound_high, images=row.n_items, raters=row.raters, items=row.items,
+        missing=_missing(row, None not in (row.bound_low, row.bound_high)),
+    )  # fmt: skip
+
+
+def ungated(criterion: Criterion, part: Judged, evidence: Evidence) -> str:
+    """Return why raters may not speak for a claim: they were not shown to be reliable enough on these items, or nothing (R8)."""
+    wanted = asked(criterion.quantity, evidence.scales)
+    if wanted.showing:
+        return ""
+    scale = evidence.scales.get(wanted.scale)
+    gates = scale.gates if scale is not None else Gates()
+    if scale is not None and scale.shows == "grid":
+        return _inattentive(wanted.scale, gates, evidence)
+    who = "experts" if wanted.experts else part.raters
+    needed = dict(gates.experts if wanted.experts else gates.models)
+    if not needed:
+        kind = "experts" if wanted.experts else "models"
+        return f"the scale {wanted.scale} declares no gates.{kind}, so nothing says when its raters are reliable enough (R8)"
+    for statistic, least in needed.items():
+        row = _reliability(evidence, wanted.scale, who, statistic, part.items)
+        reason = _below(row, statistic, least, f"{who} on {wanted.scale}{f' in {part.items}' if part.items not in ('', 'all') else ''}")
+        if reason:
+            return reason
+    if wanted.experts and gates.attention is not None:
+        row = next((r for r in evidence.reliability if (r.scale, r.analysis, r.raters, r.statistic)
+                    == (wanted.scale, "attention", "experts", "sensitivity")), None)  # fmt: skip
+        return _below(row, "share of planted faults noticed", gates.attention, f"experts on {wanted.scale}")
+    return ""
+
+
+def _inattentive(scale: str, gates: Gates, evidence: Evidence) -> str:
+    """Return why a failure to find real images shows nothing: readers who do not look find none either, and agree on nothing."""
+    if gates.attention is None:
+        return f"the scale {scale} declares no gates.attention, so nothing says that its readers looked (R8)"
+    rows = [r for r in evidence.reliability if (r.analysis, r.raters, r.statistic) == ("attention", "experts", "sensitivity")]
+    if not rows:
+        return f"no planted fault was shown to the readers of {scale}, and the gate asks for {gates.attention:g} of them noticed (R8)"
+    reasons = [_below(row, "share of planted faults noticed", gates.attention, f"experts on {row.scale}") for row in rows]
+    return next((reason for reason in reasons if reason), "")
+
+
+def _reliability(evidence: Evidence, scale: str, who: str, statistic: str, items: str) -> ReliabilityRow | None:
+    analysis = "agreement" if who == "experts" else "model"
     rows = [
         r for r in evidence.reliability
-        if (r.scale, r.statistic) == (scale, statistic)
-        and (r.subset == "experts" if source == "ratings" else r.subset.startswith("llm"))
+        if (r.scale, r.analysis, r.raters, r.statistic, r.category) == (scale, analysis, who, statistic, "")
     ]  # fmt: skip
-    if criterion.strata_role == "each_must_meet" and criterion.strata:
-        return (Judged(missing="agreement of raters is not computed by stratum"),)
-    if not rows:
-        return (Judged(missing=f"there is no {statistic} on the scale {scale}"),)
-    return tuple(
-        Judged(
-            where=row.subset if len(rows) > 1 else "", value=row.value, low=row.bound_low, high=row.bound_high,
-            images=row.n_items, missing=_missing(row, None not in (row.bound_low, row.bound_high)),
-        )
-        for row in rows
-    )  # fmt: skip
+    return next((row for row in rows if row.items == (items or "all")), None)
+
+
+def _below(row: ReliabilityRow | None, statistic: str, least: float, who: str) -> str:
+    """Return why a gate is shut: its lower bound must reach the least value."""
+    if row is None or row.value is None:
+        return f"{statistic} of {who} is not known{f': {row.reason}' if row is not None else ''}, and the gate asks for {least:g} (R8)"
+    if row.bound_low is None:
+        return f"{statistic} of {who} has no lower bound, and the gate asks for {least:g} (R8)"
+    if row.bound_low < least:
+        return f"{statistic} of {who} is {row.value:.2f}, lower bound {row.bound_low:.2f}, and the gate asks for {least:g} (R8)"
+    return ""
 
 
 def _missing(row: ScoreRow | ReliabilityRow, complete: bool) -> str:
@@ -191,7 +267,9 @@ def unqualified(criterion: Criterion, part: Judged, evidence: Evidence, guarded:
     one that names a defect is tested like a metric, for it claims to see it.
     """
     kind = evidence.kind(criterion)
-    if kind in ("E3", "E4") or (kind == "E2" and not criterion.qualified_by and not criterion.failure_modes):
+    if kind in ("E3", "E4"):
+        return ungated(criterion, part, evidence)
+    if kind == "E2" and not criterion.qualified_by and not criterion.failure_modes:
         return ""
     claimed = evidence.claimed_modes(criterion)
     if not criterion.qualified_by and not claimed:

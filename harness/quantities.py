@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, Self
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Better = Literal["lower", "higher"]
+Level = Literal["nominal", "ordinal", "interval", "text", "set"]
 Family = Literal["distance", "coverage", "memorisation", "diversity", "artefact", "other"]
 
 
@@ -62,16 +65,50 @@ class Quantity(Record):
 
 
 class Scale(Record):
-    """One question put to raters. categories: every admissible answer in order, the unused ones too."""
+    """One question put to raters. categories: every admissible answer in order, the unused ones too.
+
+    level: a `set` is answered by any number of the categories (`members` reads an answer, `as_answer` writes one). truth: what answers
+    are right or wrong about: the `label` of the image, its `origin` (the categories are real and synthetic), or its `concepts` (of a
+    set). positive: the category that is to be found, which AUC and sensitivity are about; on an ordinal or interval scale with a truth,
+    the label that high answers speak for. alarm: answers that notice a fault; planted faults must raise them. shows: what is judged:
+    the image, the image with its mask, a description beside it (`describes` names the text scale that a model answered), or which
+    image of a `grid` is real. On a set with `describes`, language models are not asked: the concepts are looked up in that description.
+    only_if: asked only where another scale got this answer, written `scale=answer`.
+    """
 
     name: str
-    level: Literal["nominal", "ordinal", "interval", "text"]
+    level: Level
     categories: tuple[str, ...] = ()
     question: str = ""
+    truth: Literal["", "label", "origin", "concepts"] = ""
+    positive: str = ""
+    alarm: tuple[str, ...] = ()
+    shows: Literal["image", "mask", "description", "grid"] = "image"
+    describes: str = ""
+    only_if: str = ""
+
+
+NONE = "none"
+_BETWEEN = "; "
+
+
+def as_answer(members: Iterable[str]) -> str:
+    """Return the answer on a scale of level set that means these categories."""
+    return _BETWEEN.join(members) or NONE
+
+
+def members(answer: str) -> tuple[str, ...]:
+    """Return the categories that an answer on a scale of level set means."""
+    return () if answer == NONE else tuple(word.strip() for word in answer.split(_BETWEEN.strip()))
 
 
 class Rating(Record):
-    """One rater's opinion of one item on one scale; `source` says where it was read (file and line)."""
+    """One rater's opinion of one item on one scale; `source` says where it was read (file and line).
+
+    occasion: a second reading of the same item by the same rater has another; repeats of a language model too. choices: of how many
+    images one was picked, where the item is a grid. facts: what the file knows of the item: `truth`, `origin` (real, synthetic),
+    `label`, `planted` (the fault that was planted in it), and whatever else items are to be told apart by, such as `modality`.
+    """
 
     item: str
     rater: str
@@ -83,3 +120,26 @@ class Rating(Record):
     occasion: str = "1"
     seconds: float | None = None
     source: str = ""
+    choices: int | None = None
+    facts: dict[str, str] = {}
+
+
+class ModelCall(Record):
+    """One question put to a language model and what came back, word for word.
+
+    item, scale (several joined by a comma where one question asked them all), repeat (from 1). prompt: everything that was sent, each
+    image replaced by its SHA-256. reply: the text that came, empty where none did. tokens: of prompt and reply as the model counted
+    them. status: ok, or what became of the reply (refused, unusable, failed), with a reason.
+    """
+
+    item: str
+    scale: str
+    repeat: int = 1
+    model: str
+    prompt: str
+    reply: str = ""
+    prompt_tokens: int | None = None
+    reply_tokens: int | None = None
+    seconds: float | None = None
+    status: str = "ok"
+    reason: str = ""

@@ -24,8 +24,8 @@ from .conclusions import (
 from .quantities import Better, Record, Valued
 
 __all__ = [
-    "ROWS", "AuditRow", "CaseScoreRow", "CellRow", "CellStatus", "ComponentRow", "CriterionRow", "CriterionStatus", "EvidenceKind",
-    "FindingRow", "ImageScoreRow", "ImageSetRow", "JudgeCallRow", "LedgerRow", "Outcome", "OutcomeRow", "PictureRow",
+    "ROWS", "AuditRow", "CaseScoreRow", "CellRow", "CellStatus", "ComponentRow", "ConsensusRow", "CriterionRow", "CriterionStatus",
+    "EvidenceKind", "FindingRow", "ImageScoreRow", "ImageSetRow", "JudgeCallRow", "LedgerRow", "Outcome", "OutcomeRow", "PictureRow",
     "PlannedCellRow", "QualificationRow", "RatingRow", "ReliabilityRow", "ResponseRow", "ScoreRow", "TrustRow", "VerdictRow",
     "VerdictWord",
 ]  # fmt: skip
@@ -217,7 +217,7 @@ class ImageScoreRow(Record):
 
 
 class RatingRow(Record):
-    """A rating as stored: `value` for numbers, `text` for words."""
+    """A rating as stored: `value` for numbers, `text` for words. facts: what its file says of the item."""
 
     table = "ratings"
     cell: str
@@ -232,16 +232,22 @@ class RatingRow(Record):
     occasion: str
     seconds: float | None
     source: str
+    choices: int | None = None
+    facts: dict[str, str] = Field(default_factory=dict)
 
 
 class JudgeCallRow(Record):
-    """One question put to a language model (or one recorded answer)."""
+    """One question put to a language model (or one recorded answer), word for word."""
 
     table = "judge_calls"
     cell: str
     item: str
+    scale: str
+    repeat: int
     model: str
+    prompt: str
     prompt_sha256: str
+    reply: str
     reply_sha256: str
     tokens: int | None
     seconds: float | None
@@ -249,14 +255,27 @@ class JudgeCallRow(Record):
     reason: str = ""
 
 
+Analysis = Literal[
+    "agreement", "difference", "intra_rater", "correctness", "identification", "attention", "share", "mean", "mrmc", "model", "concepts",
+]  # fmt: skip
+
+
 class ReliabilityRow(Valued):
-    """An agreement statistic over items. subset: which raters and which items."""
+    """A number about raters: how far they agree, how right they are, what they say. The analyses are those of `raters`.
+
+    raters: who (experts, R1, `R1 & R2`, majority, consensus, `llm NAME`). items: which (all, real, synthetic, label=1, group=level, and
+    for differences `real - synthetic`). category: the category or concept it is about. trials: answers that entered. scale_words: what
+    an interpretation scale calls the value, with the scale's name.
+    """
 
     table = "reliability"
     cell: str
     scale: str
-    subset: str
+    analysis: Analysis
+    raters: str
+    items: str
     statistic: str
+    category: str = ""
     value: float | None
     ci_low: float | None = None
     ci_high: float | None = None
@@ -264,11 +283,29 @@ class ReliabilityRow(Valued):
     level: float | None = None
     bound_low: float | None = None
     bound_high: float | None = None
+    p: float | None = None
     n_items: int
     n_raters: int
+    trials: int | None = None
+    scale_words: str = ""
+    note: str = ""
     seed: int | None = None
     status: str = "ok"
     reason: str = ""
+
+
+class ConsensusRow(Record):
+    """What the experts say of one item together. method: majority, or dawid_skene. category: NULL in a tie, or without ratings."""
+
+    table = "consensus"
+    cell: str
+    scale: str
+    item: str
+    method: Literal["majority", "dawid_skene"]
+    category: str | None
+    status: str
+    share: float | None
+    n_raters: int
 
 
 class TrainingRow(Record):
@@ -340,6 +377,6 @@ class LedgerRow(Record):
 
 ROWS: tuple[type[Record], ...] = (
     AuditRow, OutcomeRow, ComponentRow, ImageSetRow, PlannedCellRow, CellRow, ScoreRow, CaseScoreRow, ImageScoreRow, RatingRow,
-    JudgeCallRow, ReliabilityRow, QualificationRow, ResponseRow, TrainingRow, TrustRow, CriterionRow, VerdictRow, FindingRow, PictureRow,
-    LedgerRow,
+    JudgeCallRow, ReliabilityRow, ConsensusRow, QualificationRow, ResponseRow, TrainingRow, TrustRow, CriterionRow, VerdictRow,
+    FindingRow, PictureRow, LedgerRow,
 )  # fmt: skip

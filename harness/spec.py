@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
 from .components import FailureMode, Modality
-from .quantities import Scale
+from .quantities import Name
+from .readerspec import ScaleSpec, StudySpec
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Share = Annotated[float, Field(ge=0.0, le=10.0)]
 
 
@@ -197,29 +197,13 @@ class Tasks(Model):
     synthetic_test: int = Field(0, ge=0)
 
 
-class ScaleSpec(Scale):
-    """A scale; a bare name is a nominal scale whose categories are those of the ratings. An ordinal one declares them in order."""
-
-    level: Literal["nominal", "ordinal", "interval", "text"] = "nominal"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.level == "ordinal" and not self.categories:
-            raise ValueError(f"the ordinal scale {self.name} has no order: list its categories from the lowest to the highest")
-        return self
-
-
 class Ratings(Model):
-    """Opinions of experts and of language models."""
+    """Opinions of experts and of language models. study: the reader study that asks the experts."""
 
     importers: tuple[Reference, ...] = ()
     llm_checks: tuple[Reference, ...] = ()
     scales: tuple[ScaleSpec, ...] = ()
+    study: StudySpec | None = None
 
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?")
@@ -269,9 +253,9 @@ class Intervals(Model):
 class Criterion(Model):
     """One declared bound on one quantity; the rules are in `judge`.
 
-    quantity: `component.quantity`, or `ratings.SCALE.STATISTIC` for expert agreement, or `llm.SCALE.STATISTIC` for agreement of
-    a language model with the experts' majority. mix: which training mix a task quantity is judged at. gain_at_least: bound on
-    the paired gain over mix (1, 0). guards: ids of criteria of the same purpose that must be met.
+    quantity: `component.quantity`, or `ratings.SCALE.STATISTIC` and `llm.SCALE.STATISTIC` for what experts and language models agree
+    on, find or answer (`share.CATEGORY`), on strata out of real, synthetic, label and the groups. mix: which training mix a task quantity
+    is judged at. gain_at_least: bound on the paired gain over mix (1, 0). guards: ids of criteria of the same purpose that must be met.
     """
 
     id: Name
@@ -294,6 +278,11 @@ class Criterion(Model):
     guards: tuple[str, ...] = ()
     role: Literal["critical", "supportive"] = "critical"
     one_kind_because: str = ""
+
+    @property
+    def of_raters(self) -> bool:
+        """Whether the criterion is about what experts or language models say."""
+        return self.quantity.startswith(("ratings.", "llm."))
 
     @model_validator(mode="after")
     def _one_bound(self) -> Self:

@@ -28,7 +28,7 @@ from .quantities import Record
 from .records import ROWS, AuditRow, CellRow, LedgerRow, PlannedCellRow
 from .table import Table
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 Event = Literal["locked", "started", "resumed", "finished", "interrupted"]
 R = TypeVar("R", bound=Record)
 Connection = duckdb.DuckDBPyConnection

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -34,9 +34,16 @@ class Table:
 
     def to_json(self) -> str:
         """Return a JSON list of objects, one line each; a missing value is null, a second column of one name gets a number."""
+        return "[" + ",\n ".join(self._objects()) + "]\n"
+
+    def to_jsonl(self) -> str:
+        """Return the objects of `to_json` as JSON Lines: one on each line, and nothing else."""
+        return "".join(f"{found}\n" for found in self._objects())
+
+    def _objects(self) -> Iterator[str]:
         names = _distinct(self.columns)
-        objects = (dict(zip(names, map(_plain, row), strict=True)) for row in self.rows)
-        return "[" + ",\n ".join(json.dumps(found, ensure_ascii=False, default=str) for found in objects) + "]\n"
+        for row in self.rows:
+            yield json.dumps(dict(zip(names, map(_plain, row), strict=True)), ensure_ascii=False, default=str)
 
     def to_text(self, width: int = 0) -> str:
         """Return aligned columns; where they do not fit in `width` characters (0: any), one line per value instead.

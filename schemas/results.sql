@@ -295,6 +295,8 @@ CREATE TABLE ratings (
     occasion VARCHAR NOT NULL,
     seconds DOUBLE CHECK (isfinite(seconds)),
     source VARCHAR NOT NULL,
+    choices BIGINT,
+    facts JSON NOT NULL,
     CHECK (value IS NULL OR text IS NULL),
     CHECK (value IS NOT NULL OR text IS NOT NULL OR trim(reason) <> '')
 );
@@ -312,28 +314,38 @@ COMMENT ON COLUMN ratings.reason IS 'Why there is no answer, in words; empty whe
 COMMENT ON COLUMN ratings.occasion IS 'Which reading of the item by this rater; second readings measure agreement with oneself.';
 COMMENT ON COLUMN ratings.seconds IS 'Time the rater took (s); NULL where it was not recorded.';
 COMMENT ON COLUMN ratings.source IS 'Where the rating was read: file and line.';
+COMMENT ON COLUMN ratings.choices IS 'Of how many images one was picked, where the item is a grid; NULL elsewhere.';
+COMMENT ON COLUMN ratings.facts IS 'What the file says of the item, as an object: truth, origin, label, planted fault, modality and the like.';
 
 CREATE TABLE judge_calls (
     audit_id VARCHAR NOT NULL,
     cell VARCHAR NOT NULL,
     item VARCHAR NOT NULL,
+    scale VARCHAR NOT NULL,
+    repeat BIGINT NOT NULL,
     model VARCHAR NOT NULL,
+    prompt VARCHAR NOT NULL,
     prompt_sha256 VARCHAR NOT NULL,
+    reply VARCHAR NOT NULL,
     reply_sha256 VARCHAR NOT NULL,
     tokens BIGINT,
     seconds DOUBLE CHECK (isfinite(seconds)),
     status VARCHAR NOT NULL,
     reason VARCHAR NOT NULL
 );
-COMMENT ON TABLE judge_calls IS 'One question put to a language model, or one recorded answer.';
+COMMENT ON TABLE judge_calls IS 'One question put to a language model, or one recorded answer, word for word.';
 COMMENT ON COLUMN judge_calls.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
 COMMENT ON COLUMN judge_calls.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
 COMMENT ON COLUMN judge_calls.item IS 'Id of the image asked about.';
+COMMENT ON COLUMN judge_calls.scale IS 'Name of the scale; several joined by a comma where one question asked them all.';
+COMMENT ON COLUMN judge_calls.repeat IS 'Which time the question was asked, from 1.';
 COMMENT ON COLUMN judge_calls.model IS 'Name and version of the language model.';
-COMMENT ON COLUMN judge_calls.prompt_sha256 IS 'SHA-256 in hex of the prompt, images included.';
-COMMENT ON COLUMN judge_calls.reply_sha256 IS 'SHA-256 in hex of the reply as it came.';
+COMMENT ON COLUMN judge_calls.prompt IS 'Everything that was sent, each image replaced by its SHA-256.';
+COMMENT ON COLUMN judge_calls.prompt_sha256 IS 'SHA-256 in hex of prompt.';
+COMMENT ON COLUMN judge_calls.reply IS 'The text that came back; empty where none did.';
+COMMENT ON COLUMN judge_calls.reply_sha256 IS 'SHA-256 in hex of reply.';
 COMMENT ON COLUMN judge_calls.tokens IS 'Tokens of prompt and reply (count); NULL where they were not reported.';
-COMMENT ON COLUMN judge_calls.seconds IS 'Time of the call (s); NULL for recorded answers.';
+COMMENT ON COLUMN judge_calls.seconds IS 'Time of the call (s); NULL where it was not recorded.';
 COMMENT ON COLUMN judge_calls.status IS 'ok: the reply was understood; any other word says what became of it.';
 COMMENT ON COLUMN judge_calls.reason IS 'Why the reply could not be used, in words; empty where it could.';
 
@@ -341,8 +353,12 @@ CREATE TABLE reliability (
     audit_id VARCHAR NOT NULL,
     cell VARCHAR NOT NULL,
     scale VARCHAR NOT NULL,
-    subset VARCHAR NOT NULL,
+    analysis VARCHAR NOT NULL CHECK (analysis IN ('agreement', 'difference', 'intra_rater', 'correctness', 'identification', 'attention',
+                                                  'share', 'mean', 'mrmc', 'model', 'concepts')),
+    raters VARCHAR NOT NULL,
+    items VARCHAR NOT NULL,
     statistic VARCHAR NOT NULL,
+    category VARCHAR NOT NULL,
     value DOUBLE CHECK (isfinite(value)),
     ci_low DOUBLE CHECK (isfinite(ci_low)),
     ci_high DOUBLE CHECK (isfinite(ci_high)),
@@ -350,32 +366,65 @@ CREATE TABLE reliability (
     level DOUBLE CHECK (isfinite(level)),
     bound_low DOUBLE CHECK (isfinite(bound_low)),
     bound_high DOUBLE CHECK (isfinite(bound_high)),
+    p DOUBLE CHECK (p BETWEEN 0 AND 1),
     n_items BIGINT NOT NULL,
     n_raters BIGINT NOT NULL,
+    trials BIGINT,
+    scale_words VARCHAR NOT NULL,
+    note VARCHAR NOT NULL,
     seed BIGINT,
     status VARCHAR NOT NULL,
     reason VARCHAR NOT NULL,
     CHECK ((status = 'ok') = (value IS NOT NULL)),
     CHECK (status = 'ok' OR trim(reason) <> '')
 );
-COMMENT ON TABLE reliability IS 'An agreement statistic over items, within a set of raters.';
+COMMENT ON TABLE reliability IS 'A number about raters: how far they agree, how right they are, what they say.';
 COMMENT ON COLUMN reliability.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
 COMMENT ON COLUMN reliability.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
 COMMENT ON COLUMN reliability.scale IS 'Name of the scale.';
-COMMENT ON COLUMN reliability.subset IS 'Which raters and which items the statistic is about.';
+COMMENT ON COLUMN reliability.analysis IS 'What the row is part of: agreement among raters, difference of it between items, intra_rater agreement, correctness against the truth, identification of real images, attention (planted faults noticed), share of answers, mean answer, mrmc (multi-reader multi-case), model (a language model against experts and itself), concepts (sets against the truth).';
+COMMENT ON COLUMN reliability.raters IS 'Who: experts, one rater, a pair of raters, majority, consensus, or llm with the name of a model.';
+COMMENT ON COLUMN reliability.items IS 'Which items: all, real, synthetic, label=..., group=..., or the difference of two of these.';
 COMMENT ON COLUMN reliability.statistic IS 'Name of the statistic, such as fleiss_kappa.';
-COMMENT ON COLUMN reliability.value IS 'The statistic, dimensionless; 1 is perfect agreement for coefficients; NULL unless status is ok.';
+COMMENT ON COLUMN reliability.category IS 'Category or concept that the statistic is about; empty where it is about all.';
+COMMENT ON COLUMN reliability.value IS 'The statistic, dimensionless unless it is a mean answer; 1 is perfect agreement for coefficients; NULL unless status is ok.';
 COMMENT ON COLUMN reliability.ci_low IS 'Lower end of the interval of value, in its unit, at level; NULL where no interval is defined (ci_method says why) or value is missing.';
 COMMENT ON COLUMN reliability.ci_high IS 'Upper end of the interval of value, in its unit, at level; NULL where ci_low is.';
 COMMENT ON COLUMN reliability.ci_method IS 'How the interval was made; empty where there is none.';
 COMMENT ON COLUMN reliability.level IS 'Confidence level of ci_low..ci_high as a fraction (0.95); NULL where there is no interval.';
 COMMENT ON COLUMN reliability.bound_low IS 'One-sided 95 % lower bound of value; NULL where no bound is defined.';
 COMMENT ON COLUMN reliability.bound_high IS 'One-sided 95 % upper bound of value; NULL where no bound is defined.';
+COMMENT ON COLUMN reliability.p IS 'P value of the test that note names; NULL where nothing is tested.';
 COMMENT ON COLUMN reliability.n_items IS 'Items that entered (count).';
 COMMENT ON COLUMN reliability.n_raters IS 'Raters that entered (count).';
+COMMENT ON COLUMN reliability.trials IS 'Answers that entered (count); NULL where items and raters say it.';
+COMMENT ON COLUMN reliability.scale_words IS 'What an interpretation scale calls the value, with the name of that scale; empty where there is none.';
+COMMENT ON COLUMN reliability.note IS 'What must be known beside the value; empty where nothing must.';
 COMMENT ON COLUMN reliability.seed IS 'Seed of the resampling; NULL where none was used.';
 COMMENT ON COLUMN reliability.status IS 'ok: value is there; any other word says why not.';
 COMMENT ON COLUMN reliability.reason IS 'Why there is no value, in words; empty where status is ok.';
+
+CREATE TABLE consensus (
+    audit_id VARCHAR NOT NULL,
+    cell VARCHAR NOT NULL,
+    scale VARCHAR NOT NULL,
+    item VARCHAR NOT NULL,
+    method VARCHAR NOT NULL CHECK (method IN ('majority', 'dawid_skene')),
+    category VARCHAR,
+    status VARCHAR NOT NULL,
+    share DOUBLE CHECK (share BETWEEN 0 AND 1),
+    n_raters BIGINT NOT NULL
+);
+COMMENT ON TABLE consensus IS 'What the experts say of one item together.';
+COMMENT ON COLUMN consensus.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
+COMMENT ON COLUMN consensus.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
+COMMENT ON COLUMN consensus.scale IS 'Name of the scale.';
+COMMENT ON COLUMN consensus.item IS 'Id of the rated image.';
+COMMENT ON COLUMN consensus.method IS 'majority: plurality of the ratings, ties left open; dawid_skene: most probable category when raters differ in skill.';
+COMMENT ON COLUMN consensus.category IS 'The category; NULL in a tie or without ratings.';
+COMMENT ON COLUMN consensus.status IS 'majority, plurality, tie or no_ratings; ok for dawid_skene.';
+COMMENT ON COLUMN consensus.share IS 'Share of the ratings for category, or its posterior probability; NULL where there is none.';
+COMMENT ON COLUMN consensus.n_raters IS 'Raters of the item (count).';
 
 CREATE TABLE qualifications (
     audit_id VARCHAR NOT NULL,
@@ -833,28 +882,54 @@ COMMENT ON COLUMN utility.gain_reason IS 'Why there is no gain, in words; empty 
 COMMENT ON COLUMN utility.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
 
 CREATE VIEW agreement AS
-SELECT r.audit_id, r.scale, r.subset, r.statistic, r.value, r.ci_low, r.ci_high, r.ci_method, r.level, r.bound_low, r.bound_high,
-       r.n_items, r.n_raters, r.status, r.reason, r.cell
+SELECT r.audit_id, r.scale, r.analysis, r.raters, r.items, r.statistic, r.category, r.value, r.ci_low, r.ci_high, r.ci_method, r.level, r.bound_low, r.bound_high,
+       r.p, r.n_items, r.n_raters, r.trials, r.scale_words, r.note, r.status, r.reason, r.cell
 FROM reliability AS r
 SEMI JOIN current_cells AS c ON c.audit_id = r.audit_id AND c.key = r.cell
 ORDER BY r.audit_id, r.rowid;
-COMMENT ON VIEW agreement IS 'How far raters agree: among experts first, then language models with them. Example: SELECT scale, subset, statistic, value, ci_low, ci_high, n_items, n_raters FROM agreement';
+COMMENT ON VIEW agreement IS 'Numbers about raters: how far they agree, how right they are, what they say. Example: SELECT scale, raters, items, statistic, value, ci_low, ci_high, n_items, n_raters FROM agreement WHERE analysis = ''agreement''';
 COMMENT ON COLUMN agreement.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
 COMMENT ON COLUMN agreement.scale IS 'Name of the scale.';
-COMMENT ON COLUMN agreement.subset IS 'Which raters and which items the statistic is about.';
+COMMENT ON COLUMN agreement.analysis IS 'What the row is part of: agreement among raters, difference of it between items, intra_rater agreement, correctness against the truth, identification of real images, attention (planted faults noticed), share of answers, mean answer, mrmc (multi-reader multi-case), model (a language model against experts and itself), concepts (sets against the truth).';
+COMMENT ON COLUMN agreement.raters IS 'Who: experts, one rater, a pair of raters, majority, consensus, or llm with the name of a model.';
+COMMENT ON COLUMN agreement.items IS 'Which items: all, real, synthetic, label=..., group=..., or the difference of two of these.';
 COMMENT ON COLUMN agreement.statistic IS 'Name of the statistic, such as fleiss_kappa.';
-COMMENT ON COLUMN agreement.value IS 'The statistic, dimensionless; 1 is perfect agreement for coefficients; NULL unless status is ok.';
+COMMENT ON COLUMN agreement.category IS 'Category or concept that the statistic is about; empty where it is about all.';
+COMMENT ON COLUMN agreement.value IS 'The statistic, dimensionless unless it is a mean answer; 1 is perfect agreement for coefficients; NULL unless status is ok.';
 COMMENT ON COLUMN agreement.ci_low IS 'Lower end of the interval of value, in its unit, at level; NULL where no interval is defined (ci_method says why) or value is missing.';
 COMMENT ON COLUMN agreement.ci_high IS 'Upper end of the interval of value, in its unit, at level; NULL where ci_low is.';
 COMMENT ON COLUMN agreement.ci_method IS 'How the interval was made; empty where there is none.';
 COMMENT ON COLUMN agreement.level IS 'Confidence level of ci_low..ci_high as a fraction (0.95); NULL where there is no interval.';
 COMMENT ON COLUMN agreement.bound_low IS 'One-sided 95 % lower bound of value; NULL where no bound is defined.';
 COMMENT ON COLUMN agreement.bound_high IS 'One-sided 95 % upper bound of value; NULL where no bound is defined.';
+COMMENT ON COLUMN agreement.p IS 'P value of the test that note names; NULL where nothing is tested.';
 COMMENT ON COLUMN agreement.n_items IS 'Items that entered (count).';
 COMMENT ON COLUMN agreement.n_raters IS 'Raters that entered (count).';
+COMMENT ON COLUMN agreement.trials IS 'Answers that entered (count); NULL where items and raters say it.';
+COMMENT ON COLUMN agreement.scale_words IS 'What an interpretation scale calls the value, with the name of that scale; empty where there is none.';
+COMMENT ON COLUMN agreement.note IS 'What must be known beside the value; empty where nothing must.';
 COMMENT ON COLUMN agreement.status IS 'ok: value is there; any other word says why not.';
 COMMENT ON COLUMN agreement.reason IS 'Why there is no value, in words; empty where status is ok.';
 COMMENT ON COLUMN agreement.cell IS 'Key of the cell that computed the row; empty where the row belongs to the audit as a whole.';
+
+CREATE VIEW recorded_answers AS
+SELECT r.audit_id, r.item, r.scale, TRY_CAST(r.occasion AS BIGINT) AS repeat, r.rater AS model,
+       coalesce(r.text, CAST(r.value AS VARCHAR)) AS answer, r.status = 'refused' AS refused, r.status, r.reason, r.seconds
+FROM ratings AS r
+SEMI JOIN current_cells AS c ON c.audit_id = r.audit_id AND c.key = r.cell
+WHERE r.rater_kind = 'llm'
+ORDER BY r.audit_id, r.rowid;
+COMMENT ON VIEW recorded_answers IS 'Answers of language models in the form that the llm_check recorded replays. Example: SELECT * EXCLUDE (audit_id) FROM recorded_answers';
+COMMENT ON COLUMN recorded_answers.audit_id IS 'Audit the row belongs to: the audit''s name, 8 hex digits of the plan''s digest, 8 of the generator''s.';
+COMMENT ON COLUMN recorded_answers.item IS 'Id of the rated image.';
+COMMENT ON COLUMN recorded_answers.scale IS 'Name of the scale.';
+COMMENT ON COLUMN recorded_answers.repeat IS 'Which time the question was asked, from 1.';
+COMMENT ON COLUMN recorded_answers.model IS 'Name and version of the language model.';
+COMMENT ON COLUMN recorded_answers.answer IS 'Answer in words, a number as text; NULL where there is none.';
+COMMENT ON COLUMN recorded_answers.refused IS 'Whether the model refused to answer.';
+COMMENT ON COLUMN recorded_answers.status IS 'ok: there is an answer; any other word says what became of it.';
+COMMENT ON COLUMN recorded_answers.reason IS 'Why there is no answer, in words; empty where there is one.';
+COMMENT ON COLUMN recorded_answers.seconds IS 'Time of the call (s); NULL where it was not recorded.';
 
 CREATE VIEW trust_profile AS
 SELECT t.audit_id, t.component, t.factor, t.variant, t.region, t.tested_on, t.real_share, t.synthetic_share, t.value, t.ci_low, t.ci_high,

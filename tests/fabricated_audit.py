@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+import fabricated_raters
 from harness import png, wording
-from harness.content import Content, RatingCount
+from harness.content import Content
 from harness.records import (
     AuditRow,
     CellRow,
@@ -22,7 +23,6 @@ from harness.records import (
     PictureRow,
     PlannedCellRow,
     QualificationRow,
-    ReliabilityRow,
     ResponseRow,
     ScoreRow,
     VerdictRow,
@@ -348,7 +348,9 @@ def content_of(
     purposes: int = 3, criteria: int = 4, metrics: bool = True, ratings: bool = True, spec: dict[str, Any] | None = None
 ) -> Content:
     """Fabricated rows of one audit."""
-    body = spec or spec_of(purposes, criteria)
+    body = dict(spec or spec_of(purposes, criteria))
+    if ratings:
+        body.setdefault("ratings", {"scales": fabricated_raters.SCALES})
     plan = AuditSpec.model_validate(body)
     names = list(plan.purposes)
     sha = {k: f"{k:064x}" for k in range(8)}
@@ -417,36 +419,6 @@ def content_of(
             scores.append(score(quantity="accuracy", value=0.8 + mix[0] / 20, ci_low=0.75, ci_high=0.9, **where))
             if mix != (1.0, 0.0):
                 scores.append(score(quantity="accuracy_gain", value=0.02 - mix[1] / 9 * (1 - mix[0]), ci_low=-0.13, ci_high=0.06, **where))
-    reliability = (
-        [
-            ReliabilityRow(
-                cell="k8",
-                scale="realism",
-                subset="experts",
-                statistic="krippendorff_alpha",
-                value=0.61,
-                ci_low=0.55,
-                ci_high=0.67,
-                ci_method="bootstrap by item",
-                level=0.95,
-                n_items=240,
-                n_raters=5,
-            ),
-            ReliabilityRow(
-                cell="k8",
-                scale="realism",
-                subset="llm: judge-a",
-                statistic="cohen_kappa",
-                value=None,
-                status="not_computable",
-                reason="no variation",
-                n_items=240,
-                n_raters=2,
-            ),
-        ]
-        if ratings
-        else []
-    )
     sets = [
         ImageSetRow(
             cell="k1",
@@ -477,7 +449,6 @@ def content_of(
         )
         for k, p in enumerate(planned[:-1])
     ]
-    counts = [RatingCount("realism", "expert", 5, 240, 1200, 3), RatingCount("realism", "llm", 1, 240, 240, 12)] if ratings else []
     galleries = [("real", 24), ("synthetic", 24), ("nearest", 8)] if metrics else []
     return Content(
         audit_id="fabricated-phantoms-0a1b2c3d-4e5f6071",
@@ -522,8 +493,11 @@ def content_of(
         planned_cells=tuple(planned),
         cells=tuple(cells),
         scores=tuple(scores),
-        reliability=tuple(reliability),
-        ratings=tuple(counts),
+        reliability=tuple(fabricated_raters.reliability()) if ratings else (),
+        consensus=tuple(fabricated_raters.consensus()) if ratings else (),
+        disputes=tuple(fabricated_raters.disputes()) if ratings else (),
+        judge_calls=tuple(fabricated_raters.calls()) if ratings else (),
+        ratings=tuple(fabricated_raters.counts()) if ratings else (),
         qualifications=tuple(qualifications),
         responses=tuple(responses),
         criteria=tuple(rows),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fabricated_audit import START, content_of
 
-from harness.content import attachments, collect, count_ratings, document_digest, ordered
+from harness.content import Disputed, attachments, collect, count_ratings, document_digest, list_disputes, ordered
 from harness.errors import HarnessError
 from harness.records import OutcomeRow, RatingRow
 
@@ -51,8 +51,29 @@ def test_collect_reads_the_rows_of_one_audit() -> None:
     content = content_of()
     held = [r for name, rows in vars(content).items() if isinstance(rows, tuple) and name != "ratings" for r in rows]
     read = collect(Shelf((content.audit, *held, rating("a", "1"), rating("b", "1"), rating("b", "2", "unusable"))), content.audit_id)
-    assert replace(read, ratings=content.ratings) == content
+    assert replace(read, ratings=content.ratings, disputes=content.disputes) == content
     assert [(c.raters, c.items, c.ratings, c.unusable) for c in read.ratings] == [(2, 2, 3, 1)]
+
+
+def test_ratings_that_cannot_be_used_are_counted_by_reason_and_rater() -> None:
+    """Status and reason with their number; who answered fewer than half of the items is named."""
+    rows = [rating("a", str(k)) for k in range(4)] + [rating("b", "0"), rating("b", "1", "unusable"), rating("b", "2", "unusable")]
+    found = count_ratings(rows)[0]
+    assert found.lost == (("unusable: blank", 2),)
+    assert found.sparse == ("b",)
+
+
+def test_disputes_are_items_with_several_answers_or_one_that_is_wrong() -> None:
+    """The first answer of each expert counts; unusable ones and numbers do not."""
+    wrong = {"facts": {"truth": "synthetic"}}
+    rows = [
+        rating("a", "1"), rating("b", "1").model_copy(update={"text": "synthetic"}), rating("a", "2"), rating("b", "2"),
+        rating("a", "3").model_copy(update=wrong), rating("a", "2").model_copy(update={"occasion": "2", "text": "synthetic"}),
+        rating("c", "2", "unusable").model_copy(update={"text": "synthetic"}),
+    ]  # fmt: skip
+    assert list_disputes(rows) == (
+        Disputed("realism", "1", "", (("a", "real"), ("b", "synthetic"))), Disputed("realism", "3", "synthetic", (("a", "real"),)),
+    )  # fmt: skip
 
 
 def test_an_unknown_audit_says_how_to_list_the_known_ones() -> None:

@@ -265,7 +265,8 @@ def test_adequacy_lists_criteria_under_their_verdict(store: Store) -> None:
 
 def test_agreement_and_trust_show_their_rows(store: Store) -> None:
     """The two views are the current rows of their tables."""
-    agreed = ReliabilityRow(cell="r", scale="s", subset="experts", statistic="fleiss_kappa", value=0.5, n_items=9, n_raters=3)
+    what = {"scale": "s", "analysis": "agreement", "raters": "experts", "items": "all", "statistic": "fleiss_kappa"}
+    agreed = ReliabilityRow(cell="r", **what, value=0.5, n_items=9, n_raters=3)
     shares = {"real_share": 1, "synthetic_share": 0, "seed": 3}
     trust = TrustRow(cell="r", component="t", factor="T1", variant="v", region="", tested_on="real", value=0.9, **shares)
     store.append(AUDIT, [planned("r", stage="rate"), agreed, trust])

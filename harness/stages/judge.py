@@ -233,7 +233,7 @@ class _Bench:
             if FailureMode.MODE_COLLAPSE in modes and not any(self._covers(c) for c in claim):
                 each = " that each stratum must meet" if self.evidence.stratified else ""
                 return f"the claim of {_ids(claim)} names mode collapse and has no criterion on coverage{each}"
-            if modes and not any(self.evidence.kind(c) == "E3" for c in claim) and not _reasoned(claim):
+            if modes and not any(self.evidence.looked(c) for c in claim) and not _reasoned(claim):
                 names = " and ".join(map(spaced, sorted(modes)))
                 return f"the claim of {_ids(claim)} names {names}, no experts looked, and no reason is given"
         return ""
@@ -253,7 +253,7 @@ class _Bench:
         ]  # fmt: skip
         seen = not any(unnoticed(criterion, row, ()) for row in tested)
         if kind in ("E2", "E3"):
-            return kind == "E3" or (self.evidence.needs_synthetic(criterion) and seen)
+            return self.evidence.looked(criterion) if kind == "E3" else self.evidence.needs_synthetic(criterion) and seen
         return kind == "E1" and len({row.perturbation for row in tested}) > 1 and seen
 
     def _covers(self, criterion: Criterion) -> bool:
@@ -265,6 +265,8 @@ class _Bench:
             kinds: set[EvidenceKind] = {self.evidence.kind(c) for c in claim}
             if kinds == {"E4"}:
                 return f"the claim of {_ids(claim)} rests on language models alone"
+            # A language model speaks beside experts, never in their place.
+            kinds -= set() if "E3" in kinds else {"E4"}
             if len(kinds) < 2 and not _reasoned(claim):
                 return f"the claim of {_ids(claim)} rests on one kind of evidence, and no reason is given"
         return ""

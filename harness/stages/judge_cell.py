@@ -11,6 +11,7 @@ from ..cells import Cell, Draft
 from ..components import Perturbation
 from ..evidence import Evidence
 from ..quantities import Record
+from ..readerspec import ScaleSpec
 from ..records import CellStatus, EvidenceKind, FindingRow, ImageSetRow, QualificationRow, ReliabilityRow, ScoreRow
 from ..spec import AuditSpec, Purpose
 from .judge import Lock, judge
@@ -22,7 +23,8 @@ def cell(draft: Draft, spec: AuditSpec, lock: Mapping[str, Any] | None, others: 
     """
     before = [key for key, other in draft.cells.items() if other.stage != "extract"]
     purposes = {name: purpose.model_dump(mode="json") for name, purpose in spec.purposes.items()}
-    arguments = {"cells": before, "purposes": purposes, "lock": lock, "others": list(others)}
+    scales = [scale.model_dump(mode="json") for scale in spec.ratings.scales] if spec.ratings else []
+    arguments = {"cells": before, "purposes": purposes, "scales": scales, "lock": lock, "others": list(others)}
     return draft.add("judge", "verdicts", "judge every criterion", "judge_cell.run", arguments, None, before, 1)
 
 
@@ -42,6 +44,7 @@ def run(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         kinds=kinds,
         runs=sum(isinstance(row, ImageSetRow) and row.role == "synthetic" for row in rows),
         repeats=bench.file.spec.tasks.repeats if bench.file.spec.tasks else None,
+        scales={scale["name"]: ScaleSpec.model_validate(scale) for scale in cell.arguments["scales"]},
         failure_modes={
             p.name: p.component.failure_mode for p in parts.perturbations if isinstance(p.component, Perturbation)
         },

@@ -77,7 +77,7 @@ def asked(spec: AuditSpec, own: Sequence[str]) -> list[str]:
 
 def _asked(spec: AuditSpec) -> set[str]:
     """Return the strata that the user named, for all metrics or in a criterion."""
-    return {*(spec.strata or ()), *(s for purpose in spec.purposes.values() for c in purpose.criteria for s in c.strata)}
+    return {*(spec.strata or ()), *(s for purpose in spec.purposes.values() for c in purpose.criteria if not c.of_raters for s in c.strata)}
 
 
 def measure(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:

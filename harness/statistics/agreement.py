@@ -8,63 +8,70 @@ status; it is never printed as 0 or 1. Formulae: Gwet, Handbook of Inter-Rater R
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from .intervals import Interval, bca_interval, jackknife_t, upper_bound_proportion
+from .icc import FORMS, icc
+from .intervals import Interval, Many, bca_interval, jackknife_t, upper_bound_proportion
+from .tables import (
+    MISSING,
+    NO_DATA,
+    NO_OVERLAP,
+    NO_VARIATION,
+    TINY,
+    Agreement,
+    Weights,
+    beyond_chance,
+    complete_part,
+    count_categories,
+    encode,
+    is_rated,
+    mean_shares,
+    observed_agreement,
+    rated_part,
+    undefined,
+    weight_matrix,
+)
+
+__all__ = [
+    "BATTERIES",
+    "FROM_ZERO",
+    "MISSING",
+    "NO_DATA",
+    "NO_OVERLAP",
+    "NO_VARIATION",
+    "Agreement",
+    "AgreementInterval",
+    "Coefficient",
+    "Level",
+    "Weights",
+    "agreement_interval",
+    "brennan_prediger",
+    "cohen_kappa",
+    "cohen_pairs",
+    "conger_kappa",
+    "encode",
+    "fleiss_by_category",
+    "fleiss_kappa",
+    "gwet_ac",
+    "kendall_w",
+    "krippendorff_alpha",
+    "mean_cohen_kappa",
+    "percent_agreement",
+    "unanimity",
+    "weight_matrix",
+]
 
 Level = Literal["nominal", "ordinal", "interval", "ratio"]
-Weights = Literal["nominal", "linear", "quadratic"] | np.ndarray
-MISSING = -1
+Missing = Literal["available", "listwise"]
 REPLICATES = 2000
 # Simulated coverage of BCa is best from 10 to 50 items, except with many raters of ten items or fewer.
 _BOOTSTRAP_ITEMS, _FEW_ITEMS, _MANY_RATERS, _SMALL = 50, 10, 5, 20
-_TINY = 1e-12
-
-
-class Agreement(NamedTuple):
-    """A coefficient, or None with a status (undefined_no_data, undefined_no_overlap, undefined_no_variation) and the reason."""
-
-    value: float | None
-    status: str = "ok"
-    reason: str = ""
-
-
-NO_DATA = Agreement(None, "undefined_no_data", "no item has a rating")
-NO_OVERLAP = Agreement(None, "undefined_no_overlap", "no item has two ratings to compare")
-NO_VARIATION = Agreement(None, "undefined_no_variation", "every rating is the same, so chance agreement is complete")
-
-
-def encode(ratings: Sequence[Sequence[object]], categories: Sequence[object]) -> np.ndarray:
-    """Return the codes of ratings in words or numbers, None or NaN = missing; a rating outside the categories is refused."""
-    place = {category: k for k, category in enumerate(categories)}
-    codes = np.full((len(ratings), len(ratings[0]) if len(ratings) else 0), MISSING)
-    for i, row in enumerate(ratings):
-        for g, rating in enumerate(row):
-            if rating is None or (isinstance(rating, float) and math.isnan(rating)):
-                continue
-            if rating not in place:
-                raise ValueError(f"{rating!r} is not one of the categories {tuple(categories)}")
-            codes[i, g] = place[rating]
-    return codes
-
-
-def weight_matrix(categories: int, weights: Weights = "nominal") -> np.ndarray:
-    """Return the agreement weights of two categories by the distance of their ranks; 1 on the diagonal."""
-    if isinstance(weights, np.ndarray):
-        return weights
-    if weights not in ("nominal", "linear", "quadratic"):
-        raise ValueError(f"weights must be nominal, linear, quadratic or a matrix, got {weights!r}")
-    if weights == "nominal" or categories < 2:
-        return np.eye(categories)
-    rank = np.arange(categories)
-    distance = np.abs(rank[:, None] - rank) / (categories - 1)
-    return np.asarray(1 - distance ** (1 if weights == "linear" else 2))
 
 
 def percent_agreement(codes: np.ndarray, categories: int, average: Literal["pairs", "cells", "items"] = "pairs") -> Agreement:
@@ -72,22 +79,22 @@ def percent_agreement(codes: np.ndarray, categories: int, average: Literal["pair
 
     The three are equal where every rater rated every item; over items it is the observed agreement of Gwet's coefficients.
     """
-    codes = _rated(codes)
+    codes = rated_part(codes)
     if average == "items":
-        observed = _observed(_counts(codes, categories), np.eye(categories))
-        return _nothing(codes) if observed is None else Agreement(observed)
+        observed = observed_agreement(count_categories(codes, categories), np.eye(categories))
+        return undefined(codes) if observed is None else Agreement(observed)
     cells = [codes[:, g][both] == codes[:, h][both] for g, h, both in _pairs(codes)]
     if not cells:
-        return _nothing(codes)
+        return undefined(codes)
     shares = [float(c.mean()) for c in cells] if average == "pairs" else np.concatenate(cells)
     return Agreement(float(np.mean(shares)))
 
 
 def unanimity(codes: np.ndarray) -> Agreement:
     """Return the share of the items rated by every rater on which all raters agree."""
-    complete = _complete(codes)
+    complete = complete_part(codes)
     if complete.shape[1] < 2 or len(complete) == 0:
-        return _nothing(_rated(codes))
+        return _incomplete(codes, 1)
     return Agreement(float((complete == complete[:, :1]).all(axis=1).mean()))
 
 
@@ -97,11 +104,11 @@ def cohen_kappa(codes: np.ndarray, categories: int, weights: Weights = "nominal"
         raise ValueError(f"Cohen's kappa compares two raters, got codes of shape {codes.shape}")
     both = codes[(codes >= 0).all(axis=1)]
     if len(both) == 0:
-        return _nothing(_rated(codes))
+        return undefined(rated_part(codes))
     weight = weight_matrix(categories, weights)
     table = np.bincount(both[:, 0] * categories + both[:, 1], minlength=categories**2) / len(both)
     table = table.reshape(categories, categories)
-    return _beyond_chance(float((weight * table).sum()), float(table.sum(axis=1) @ weight @ table.sum(axis=0)))
+    return beyond_chance(float((weight * table).sum()), float(table.sum(axis=1) @ weight @ table.sum(axis=0)))
 
 
 def cohen_pairs(codes: np.ndarray, categories: int, weights: Weights = "nominal") -> dict[tuple[int, int], Agreement]:
@@ -111,26 +118,51 @@ def cohen_pairs(codes: np.ndarray, categories: int, weights: Weights = "nominal"
 
 def mean_cohen_kappa(codes: np.ndarray, categories: int, weights: Weights = "nominal") -> Agreement:
     """Return the mean of Cohen's kappa over rater pairs (Light 1971); undefined pairs are left out and named in the reason."""
-    codes = _rated(codes)
+    codes = rated_part(codes)
     found = cohen_pairs(codes, categories, weights)
     defined = [a.value for a in found.values() if a.value is not None]
     if not defined:
-        return NO_VARIATION if any(a.status == NO_VARIATION.status for a in found.values()) else _nothing(codes)
+        return NO_VARIATION if any(a.status == NO_VARIATION.status for a in found.values()) else undefined(codes)
     skipped = len(found) - len(defined)
     return Agreement(float(np.mean(defined)), reason=f"{skipped} of {len(found)} rater pairs undefined" if skipped else "")
 
 
-def fleiss_kappa(codes: np.ndarray, categories: int, missing: Literal["available", "listwise"] = "available") -> Agreement:
+def fleiss_kappa(codes: np.ndarray, categories: int, missing: Missing = "available") -> Agreement:
     """Return Fleiss' kappa (1971), on the available ratings as Gwet extends it, or on the items that every rater rated."""
-    counts = _counts(_rated(codes) if missing == "available" else _complete(codes), categories)
-    share = _shares(counts)
+    part = _part(codes, missing)
+    if len(part) == 0:
+        return _incomplete(codes, 1)
+    counts = count_categories(part, categories)
+    share = mean_shares(counts)
     return _coefficient(counts, np.eye(categories), float((share**2).sum()))
+
+
+def fleiss_by_category(codes: np.ndarray, categories: int) -> tuple[Agreement, ...]:
+    """Return Fleiss' kappa of each declared category against all others together, on the available ratings (Fleiss 1971)."""
+    codes = np.asarray(codes)
+    return tuple(fleiss_kappa(np.where(codes < 0, MISSING, codes == k), 2) for k in range(categories))
+
+
+def conger_kappa(codes: np.ndarray, categories: int, missing: Missing = "available") -> Agreement:
+    """Return Conger's kappa (1980, Psychol. Bull. 88:322): Fleiss' with each rater's own shares in the chance agreement.
+
+    That is the mean over pairs of raters of the product of their shares; with missing ratings each rater's shares are of the
+    items that the rater rated.
+    """
+    part = _part(codes, missing)
+    counts, raters = count_categories(part, categories), part.shape[1]
+    if len(counts) == 0 or raters < 2:
+        return _incomplete(codes, 1)
+    own = count_categories(part.T, categories)
+    own /= own.sum(axis=1, keepdims=True)
+    chance = (float((own.sum(axis=0) ** 2).sum()) - float((own**2).sum())) / (raters * (raters - 1))
+    return _coefficient(counts, np.eye(categories), chance)
 
 
 def gwet_ac(codes: np.ndarray, categories: int, weights: Weights = "nominal") -> Agreement:
     """Return Gwet's AC1 (nominal weights) or AC2 (Gwet 2008, Br. J. Math. Stat. Psychol. 61:29)."""
-    counts, weight = _counts(_rated(codes), categories), weight_matrix(categories, weights)
-    share = _shares(counts)
+    counts, weight = count_categories(rated_part(codes), categories), weight_matrix(categories, weights)
+    share = mean_shares(counts)
     if categories < 2:
         return NO_VARIATION if len(counts) else NO_DATA
     chance = float(weight.sum()) / (categories * (categories - 1)) * float((share * (1 - share)).sum())
@@ -140,7 +172,7 @@ def gwet_ac(codes: np.ndarray, categories: int, weights: Weights = "nominal") ->
 def brennan_prediger(codes: np.ndarray, categories: int, weights: Weights = "nominal") -> Agreement:
     """Return the coefficient of Brennan and Prediger (1981), whose chance agreement is that of uniform guessing."""
     weight = weight_matrix(categories, weights)
-    return _coefficient(_counts(_rated(codes), categories), weight, float(weight.sum()) / categories**2)
+    return _coefficient(count_categories(rated_part(codes), categories), weight, float(weight.sum()) / categories**2)
 
 
 def krippendorff_alpha(ratings: np.ndarray, categories: int | Sequence[float] | None = None, level: Level = "nominal") -> Agreement:
@@ -160,11 +192,11 @@ def krippendorff_alpha(ratings: np.ndarray, categories: int | Sequence[float] | 
     else:
         points = np.asarray(range(categories) if isinstance(categories, int) else categories, dtype=np.float64)
         codes = np.asarray(ratings)
-    codes = _rated(codes)
-    counts = _counts(codes, len(points))
+    codes = rated_part(codes)
+    counts = count_categories(codes, len(points))
     counts = counts[counts.sum(axis=1) >= 2]
     if len(counts) == 0:
-        return _nothing(codes)
+        return undefined(codes)
     per_item = counts / (counts.sum(axis=1, keepdims=True) - 1)
     coincidence = counts.T @ per_item - np.diag(per_item.sum(axis=0))
     total = coincidence.sum(axis=1)
@@ -172,7 +204,7 @@ def krippendorff_alpha(ratings: np.ndarray, categories: int | Sequence[float] | 
     distance = _distances(points, total, level)
     observed = float((coincidence * distance).sum()) / n
     expected = float(((np.outer(total, total) - np.diag(total)) * distance).sum()) / (n * (n - 1))
-    return NO_VARIATION if expected <= _TINY else Agreement(1 - observed / expected)
+    return NO_VARIATION if expected <= TINY else Agreement(1 - observed / expected)
 
 
 def kendall_w(ratings: np.ndarray) -> Agreement:
@@ -180,16 +212,15 @@ def kendall_w(ratings: np.ndarray) -> Agreement:
 
     ratings: (items, raters), codes of ordered categories with -1 where missing, or numbers with NaN where missing.
     """
-    rated = _rated(ratings)
-    values = rated[_seen(rated).all(axis=1)]
+    values = complete_part(ratings)
     n, raters = values.shape
     if n < 2 or raters < 2:
-        return _nothing(rated)
+        return _incomplete(ratings, 2)
     ranks = stats.rankdata(values, axis=0)
     ties = sum(float((t**3 - t).sum()) for t in (np.unique(column, return_counts=True)[1] for column in values.T))
     spread = float(((ranks.sum(axis=1) - raters * (n + 1) / 2) ** 2).sum())
     most = raters**2 * (n**3 - n) - raters * ties
-    return NO_VARIATION if most <= _TINY else Agreement(12 * spread / most)
+    return NO_VARIATION if most <= TINY else Agreement(12 * spread / most)
 
 
 Coefficient = Callable[[np.ndarray, int], Agreement]
@@ -198,18 +229,30 @@ _NOMINAL: dict[str, Coefficient] = {
     "unanimity": lambda codes, _: unanimity(codes),
     "mean_cohen_kappa": mean_cohen_kappa,
     "fleiss_kappa": fleiss_kappa,
+    "conger_kappa": conger_kappa,
     "krippendorff_alpha": krippendorff_alpha,
     "gwet_ac1": gwet_ac,
     "brennan_prediger": brennan_prediger,
 }
 _ORDINAL: dict[str, Coefficient] = {
     **_NOMINAL,
-    "krippendorff_alpha": lambda codes, q: krippendorff_alpha(codes, q, "ordinal"),
-    "mean_cohen_kappa_quadratic": lambda codes, q: mean_cohen_kappa(codes, q, "quadratic"),
-    "gwet_ac2_quadratic": lambda codes, q: gwet_ac(codes, q, "quadratic"),
+    "krippendorff_alpha": partial(krippendorff_alpha, level="ordinal"),
+    "mean_cohen_kappa_quadratic": partial(mean_cohen_kappa, weights="quadratic"),
+    "gwet_ac2_quadratic": partial(gwet_ac, weights="quadratic"),
     "kendall_w": lambda codes, _: kendall_w(codes),
 }
-BATTERIES: Mapping[str, Mapping[str, Coefficient]] = {"nominal": _NOMINAL, "ordinal": _ORDINAL}
+
+
+def _icc(form: str) -> Coefficient:
+    return lambda ratings, _: icc(ratings, form).agreement
+
+
+# Of numbers, float64 with NaN where missing; the number of categories is not used. Intervals of ICC are those of `icc`, from F.
+_INTERVAL: dict[str, Coefficient] = {
+    "krippendorff_alpha": lambda ratings, _: krippendorff_alpha(ratings, None, "interval"),
+    **{form: _icc(form) for form in FORMS},
+}
+BATTERIES: Mapping[str, Mapping[str, Coefficient]] = {"nominal": _NOMINAL, "ordinal": _ORDINAL, "interval": _INTERVAL}
 FROM_ZERO = frozenset({"percent_agreement", "unanimity", "kendall_w"})
 
 
@@ -222,59 +265,80 @@ class AgreementInterval(NamedTuple):
 
 
 def agreement_interval(
-    statistic: Callable[[np.ndarray], Agreement], ratings: np.ndarray, rng: np.random.Generator, low: float = -1.0
+    statistic: Callable[[np.ndarray], Agreement],
+    ratings: np.ndarray,
+    rng: np.random.Generator,
+    low: float = -1.0,
+    units: np.ndarray | None = None,
+    many: Callable[[np.ndarray], Many | None] | None = None,
 ) -> AgreementInterval:
     """Return the interval of a statistic of `ratings` (items, raters), resampling items; the raters are taken as given.
 
     BCa bootstrap up to 50 items, delete-one jackknife above, and for five or more raters of ten or fewer items. Where no item
     shows a disagreement an interval would have no width; the upper 95 % bound on the share of such items is given instead.
+    units: (items,), the patient of each item: items of one patient are then drawn and left out together, and patients are counted
+    in place of items. many: the same statistic of many resamples at once (`resamples`), which only saves time.
     """
-    ratings = _rated(ratings)
-    n, raters = ratings.shape
+    ratings, owner = _with_owners(ratings, units)
+    n, raters = int(owner.max(initial=-1)) + 1, ratings.shape[1]
+    whose = "items" if n == len(ratings) else "patients"
     whole = statistic(ratings)
     if whole.value is None:
         return AgreementInterval(None, whole.reason)
     if n < 2:
-        return AgreementInterval(None, "one item has no interval")
-    rows = zip(ratings, _seen(ratings), strict=True)
-    agreed = [len(np.unique(row[seen])) == 1 for row, seen in rows if seen.sum() >= 2]
+        return AgreementInterval(None, f"one {whose[:-1]} has no interval")
+    seen = is_rated(ratings)
+    paired = seen.sum(axis=1) >= 2
+    agreed = [len(np.unique(row[there])) == 1 for row, there in zip(ratings[paired], seen[paired], strict=True)]
     if agreed and all(agreed):
-        high = upper_bound_proportion(0, len(agreed))
-        share = f"upper 95 % bound on the share of items with disagreement: {high:.1%}"
+        high = upper_bound_proportion(0, len(np.unique(owner[paired])))
+        share = f"upper 95 % bound on the share of {whose} with disagreement: {high:.1%}"
         return AgreementInterval(None, f"no disagreement observed on {len(agreed)} items; {share}", high)
+    members = [np.flatnonzero(owner == unit) for unit in range(n)]
+    quick = many(ratings) if many else None
 
-    def on(rows: np.ndarray) -> float | None:
-        return statistic(ratings[rows]).value
+    def on(drawn: np.ndarray) -> float | None:
+        return statistic(ratings[drawn if n == len(ratings) else np.concatenate([members[unit] for unit in drawn])]).value
+
+    def on_many(times: np.ndarray) -> np.ndarray:
+        assert quick is not None
+        return quick(times[:, owner])
 
     try:
         jackknife = n > _BOOTSTRAP_ITEMS or (raters >= _MANY_RATERS and n <= _FEW_ITEMS)
-        interval = jackknife_t(on, n, low, 1.0) if jackknife else bca_interval(on, n, REPLICATES, rng)
+        at_once = on_many if quick else None
+        if jackknife:
+            interval = jackknife_t(on, n, low, 1.0, many=at_once, whose=whose)
+        else:
+            interval = bca_interval(on, n, REPLICATES, rng, many=at_once, whose=whose)
     except ValueError as error:
         return AgreementInterval(None, str(error))
-    small = f"; with fewer than {_SMALL} items the interval is optimistic where agreement is high" if n < _SMALL else ""
+    small = f"; with fewer than {_SMALL} {whose} the interval is optimistic where agreement is high" if n < _SMALL else ""
     return AgreementInterval(interval, "raters taken as fixed" + small)
 
 
-def _seen(ratings: np.ndarray) -> np.ndarray:
-    return np.asarray(~np.isnan(ratings) if ratings.dtype.kind == "f" else ratings >= 0)
-
-
-def _rated(ratings: np.ndarray) -> np.ndarray:
-    """Return the ratings without the items and the raters that have none."""
+def _with_owners(ratings: np.ndarray, units: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ratings without items and raters that have none, and the number of each item's unit; in order where all differ."""
     ratings = np.asarray(ratings)
-    if ratings.ndim != 2:
-        return ratings.reshape(0, 0)
-    seen = _seen(ratings)
-    return ratings[seen.any(axis=1)][:, seen.any(axis=0)]
+    if units is not None and np.shape(units) != ratings.shape[:1]:
+        raise ValueError(f"every item needs its unit: {len(ratings)} items, units of shape {np.shape(units)}")
+    part = rated_part(ratings)
+    if units is None or not part.size:
+        return part, np.arange(len(part))
+    present, owner = np.unique(np.asarray(units)[is_rated(ratings).any(axis=1)], return_inverse=True)
+    return part, np.arange(len(part)) if len(present) == len(part) else owner
 
 
-def _complete(codes: np.ndarray) -> np.ndarray:
-    codes = _rated(codes)
-    return np.asarray(codes[(codes >= 0).all(axis=1)])
+def _incomplete(ratings: np.ndarray, least: int) -> Agreement:
+    """Return why a statistic of the items that every rater rated is undefined where they are fewer than `least`."""
+    part = rated_part(ratings)
+    if not (is_rated(part).sum(axis=1) >= 2).any():
+        return undefined(part)
+    return NO_OVERLAP._replace(reason=f"fewer than {least} of {len(part)} items were rated by every rater")
 
 
-def _nothing(codes: np.ndarray) -> Agreement:
-    return NO_OVERLAP if codes.size else NO_DATA
+def _part(codes: np.ndarray, missing: Missing) -> np.ndarray:
+    return rated_part(codes) if missing == "available" else complete_part(codes)
 
 
 def _pairs(codes: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
@@ -283,34 +347,11 @@ def _pairs(codes: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
     return [(g, h, both) for g, h, both in found if both.any()]
 
 
-def _counts(codes: np.ndarray, categories: int) -> np.ndarray:
-    """Return (items, categories) how many raters gave each category."""
-    return np.stack([(codes == k).sum(axis=1) for k in range(categories)], axis=1).astype(np.float64)
-
-
-def _shares(counts: np.ndarray) -> np.ndarray:
-    """Return the mean over items of each category's share of the item's ratings."""
-    return (counts / counts.sum(axis=1, keepdims=True)).mean(axis=0) if len(counts) else np.zeros(counts.shape[1])
-
-
-def _observed(counts: np.ndarray, weight: np.ndarray) -> float | None:
-    """Return the mean over items with two ratings or more of the weighted share of agreeing pairs."""
-    raters = counts.sum(axis=1)
-    paired, raters = counts[raters >= 2], raters[raters >= 2]
-    if len(paired) == 0:
-        return None
-    return float(((paired * (paired @ weight - 1)).sum(axis=1) / (raters * (raters - 1))).mean())
-
-
 def _coefficient(counts: np.ndarray, weight: np.ndarray, chance: float) -> Agreement:
-    observed = _observed(counts, weight)
+    observed = observed_agreement(counts, weight)
     if observed is None:
         return NO_OVERLAP if len(counts) else NO_DATA
-    return _beyond_chance(observed, chance)
-
-
-def _beyond_chance(observed: float, chance: float) -> Agreement:
-    return NO_VARIATION if 1 - chance <= _TINY else Agreement((observed - chance) / (1 - chance))
+    return beyond_chance(observed, chance)
 
 
 def _distances(points: np.ndarray, total: np.ndarray, level: Level) -> np.ndarray:

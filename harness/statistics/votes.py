@@ -1,4 +1,4 @@
-"""What the raters say together, and how right an answer is: majority vote; accuracy, precision, recall and F1 against truth.
+"""What the raters say together, and how right an answer is: majority vote, Dawid-Skene consensus, scores against truth.
 
 Codes as in `agreement`: positions in the declared categories, -1 where there is no answer.
 """
@@ -32,6 +32,91 @@ def majority_vote(codes: np.ndarray, categories: int) -> MajorityVote:
         word = "majority" if 2 * top > counts.sum() else "plurality"
         status.append("no_ratings" if top == 0 else "tie" if tied else word)
     return MajorityVote(np.array(winners, dtype=np.int64), tuple(status))
+
+
+FLOOR = 1e-10
+_MOST_STEPS, _STEADY, _CLOSE = 5000, 1e-9, 1e-6
+_IDENTIFIED = 3
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """What the model of Dawid and Skene makes of the ratings.
+
+    posterior: (items, categories) float64, chance of each true category given the ratings; of an item without ratings it is the
+    prevalence. confusion: (raters, categories, categories) float64, chance of the answer (last axis) given the truth; rows sum to 1, those
+    of a rater without ratings are even. prevalence: (categories,). codes: (items,) the likeliest category, -1 where there is none.
+    status: of each item consensus, tie or no_ratings. note: what must be said beside it.
+    """
+
+    posterior: np.ndarray
+    confusion: np.ndarray
+    prevalence: np.ndarray
+    codes: np.ndarray
+    status: tuple[str, ...]
+    converged: bool
+    steps: int
+    note: str = ""
+
+
+def dawid_skene(codes: np.ndarray, categories: int) -> Consensus:
+    """Return the consensus of raters whose errors differ (Dawid & Skene 1979, Appl. Stat. 28:20), by expectation maximisation.
+
+    codes: (items, raters), -1 where missing. It starts from the shares of the votes and draws nothing, so that it always gives the
+    same; it stops where no posterior moves by 1e-9 any more, or after 5,000 steps, which is said. Expected counts have a floor of
+    1e-10, so that nothing is impossible. The maximum is the one that the votes lead to, not always the highest. Without any
+    rating prevalence and confusion are even. ValueError where a code is none of the categories.
+    """
+    codes = np.asarray(codes)
+    if codes.ndim != 2 or (codes >= categories).any() or (codes < MISSING).any():
+        raise ValueError(f"a consensus needs codes (items, raters) from -1 to {categories - 1}, got an array of shape {codes.shape}")
+    given = (codes[:, :, None] == np.arange(categories)).astype(np.float64)
+    rated = given.any(axis=(1, 2))
+    if not rated.any():
+        even = np.full((codes.shape[1], categories, categories), 1 / categories)
+        chance = np.full((len(codes), categories), 1 / categories)
+        none = np.full(len(codes), MISSING, dtype=np.int64)
+        return Consensus(chance, even, np.full(categories, 1 / categories), none,
+                         ("no_ratings",) * len(codes), converged=True, steps=0, note="no item has a rating")  # fmt: skip
+    answers = given[rated]
+    votes = answers.sum(axis=1)
+    posterior, moved, steps = votes / votes.sum(axis=1, keepdims=True), np.inf, 0
+    while moved > _STEADY and steps < _MOST_STEPS:
+        prevalence, confusion = _maximise(answers, posterior)
+        renewed = _expect(answers, prevalence, confusion)
+        moved, posterior, steps = float(np.abs(renewed - posterior).max()), renewed, steps + 1
+    prevalence, confusion = _maximise(answers, posterior)
+    whole = np.tile(prevalence, (len(codes), 1))
+    whole[rated] = posterior
+    winners, status = _winners(whole, rated)
+    raters = int(given.any(axis=(0, 2)).sum())
+    notes = [
+        "" if moved <= _STEADY else f"not converged after {steps} steps",
+        "" if raters >= _IDENTIFIED else f"with {raters} raters their errors cannot be told apart from the truth",
+    ]
+    return Consensus(whole, confusion, prevalence, winners, status, moved <= _STEADY, steps, "; ".join(n for n in notes if n))
+
+
+def _maximise(answers: np.ndarray, posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return prevalence and confusion, (raters, truth, answer), that are likeliest given the posterior of the items."""
+    confusion = np.maximum(np.einsum("ik,irl->rkl", posterior, answers), FLOOR)
+    return posterior.mean(axis=0), confusion / confusion.sum(axis=2, keepdims=True)
+
+
+def _expect(answers: np.ndarray, prevalence: np.ndarray, confusion: np.ndarray) -> np.ndarray:
+    """Return the posterior of the items given prevalence and confusion."""
+    chance = np.log(np.maximum(prevalence, FLOOR)) + np.einsum("irl,rkl->ik", answers, np.log(confusion))
+    posterior = np.exp(chance - chance.max(axis=1, keepdims=True))
+    return np.asarray(posterior / posterior.sum(axis=1, keepdims=True))
+
+
+def _winners(posterior: np.ndarray, rated: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the likeliest category of each rated item, -1 where two are as likely, and the status."""
+    best = posterior.max(axis=1, keepdims=True)
+    tied = (posterior >= best - _CLOSE).sum(axis=1) > 1
+    codes = np.where(rated & ~tied, posterior.argmax(axis=1), MISSING)
+    words = ("no_ratings" if not there else "tie" if tie else "consensus" for there, tie in zip(rated, tied, strict=True))
+    return codes.astype(np.int64), tuple(words)
 
 
 class Scores(NamedTuple):

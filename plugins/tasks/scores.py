@@ -241,53 +241,6 @@ def brier_scores(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray(((chance - np.eye(logits.shape[1])[labels]) ** 2).sum(axis=1))
 
 
-@dataclass(frozen=True)
-class ConceptAgreement:
-    """Agreement of two sets of concepts, per image. jaccard, hamming, u_fp, u_fn: (N,) float64; no_truth, none_found: (N,) bool.
-
-    hamming: share of the concepts that differ. u_fp: 1 - precision, 1 where nothing was found. u_fn: 1 - recall, 1 where there is
-    nothing to find. jaccard is 1 where both are empty. pooled: the same four over all images and concepts together, None where
-    there is nothing to divide by.
-    """
-
-    jaccard: np.ndarray
-    hamming: np.ndarray
-    u_fp: np.ndarray
-    u_fn: np.ndarray
-    no_truth: np.ndarray
-    none_found: np.ndarray
-    pooled: dict[str, float | None]
-
-
-def concept_agreement(truth: np.ndarray, found: np.ndarray) -> ConceptAgreement:
-    """Return how well the concepts found in images agree with the true ones (Rafferty et al. 2026, section 2). Both (N, K), 0 or 1."""
-    truth, found = (np.asarray(side) for side in (truth, found))
-    if truth.shape != found.shape or truth.ndim != 2 or 0 in truth.shape:
-        raise ValueError(f"concepts must be two arrays of one shape (N, K), got {truth.shape} and {found.shape}")
-    truth, found = _zero_or_one(truth), _zero_or_one(found)
-    both, either = (truth & found).sum(axis=1), (truth | found).sum(axis=1)
-    there, said, differ = truth.sum(axis=1), found.sum(axis=1), (truth ^ found).sum(axis=1)
-    pooled = {
-        "jaccard": _share(both.sum(), either.sum()),
-        "hamming": _share(differ.sum(), truth.size),
-        "u_fp": _share((said - both).sum(), said.sum()),
-        "u_fn": _share((there - both).sum(), there.sum()),
-    }
-    return ConceptAgreement(
-        jaccard=np.where(either > 0, both / np.maximum(either, 1), 1.0),
-        hamming=differ / truth.shape[1],
-        u_fp=1.0 - both / np.maximum(said, 1),
-        u_fn=1.0 - both / np.maximum(there, 1),
-        no_truth=there == 0,
-        none_found=said == 0,
-        pooled=pooled,
-    )
-
-
-def _share(part: int, whole: int) -> float | None:
-    return float(part / whole) if whole else None
-
-
 def _zero_or_one(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values)
     if not np.isin(values, (0, 1)).all():

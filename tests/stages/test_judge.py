@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.quantities import Quantity, Record
+from harness.readerspec import Gates, ScaleSpec
 from harness.records import (
     CriterionRow,
     CriterionStatus,
@@ -70,7 +71,14 @@ def planted(quantity: str, perturbation: str, outcome: Outcome | None = "qualifi
 
 def agreement(scale: str, low: float, high: float, **fields: Any) -> ReliabilityRow:
     """Agreement of raters."""
-    given: dict[str, Any] = {"statistic": "krippendorff_alpha", "subset": "experts", "n_items": 120, "n_raters": 5}
+    given: dict[str, Any] = {
+        "analysis": "agreement",
+        "raters": "experts",
+        "items": "all",
+        "statistic": "krippendorff_alpha",
+        "n_items": 120,
+    }
+    given |= {"n_raters": 5}
     given |= {"cell": "r", "scale": scale, "value": (low + high) / 2, "bound_low": low, "bound_high": high}
     return ReliabilityRow(**(given | fields))
 
@@ -83,7 +91,9 @@ def evidence(*rows: Record, runs: int = 2) -> Evidence:
 
     kinds = {name: "E2" if name.split(".")[0] in ("classification", "segmentation") else "E1" for name in QUANTITIES}
     scores, planted_rows, agreements, findings = (of(k) for k in (ScoreRow, QualificationRow, ReliabilityRow, FindingRow))
-    return Evidence(scores, planted_rows, agreements, findings, QUANTITIES, kinds, runs, MODES)  # type: ignore[arg-type]
+    gates = Gates(experts={"krippendorff_alpha": 0.4}, because="memo")
+    scales = {"realism": ScaleSpec(name="realism", categories=("yes", "no"), gates=gates)}
+    return Evidence(scores, planted_rows, agreements, findings, QUANTITIES, kinds, runs, MODES, scales=scales)  # type: ignore[arg-type]
 
 
 def criterion(id: str, quantity: str, **fields: Any) -> Criterion:  # noqa: A002
@@ -295,15 +305,15 @@ def test_experts_and_language_models_are_kinds_of_their_own() -> None:
     e3 = criterion("C1", "ratings.real.ism.krippendorff_alpha", at_least=0.4)
     e4 = criterion("C2", "llm.real.ism.krippendorff_alpha", at_least=0.4)
     experts = agreement("real.ism", 0.5, 0.7)
-    one = agreement("real.ism", 0.45, 0.6, subset="llm small against expert majority")
-    two = agreement("real.ism", 0.1, 0.2, subset="llm tiny against expert majority")
+    one = agreement("real.ism", 0.45, 0.6, analysis="model", raters="llm small")
+    two = agreement("real.ism", 0.1, 0.2, analysis="model", raters="llm tiny")
     judgement = ask([e3, e4], experts, one)
     assert [(r.kind, r.status, r.n) for r in judgement.criteria] == [("E3", "met", 120), ("E4", "met", 120)]
     judgement = ask([e4], experts, one, two)
     assert [(r.criterion, r.status) for r in judgement.criteria] == [
         ("C2", "not_met"),
-        ("C2[llm small against expert majority]", "met"),
-        ("C2[llm tiny against expert majority]", "not_met"),
+        ("C2[llm small]", "met"),
+        ("C2[llm tiny]", "not_met"),
     ]
     no_interval = agreement("real.ism", 0, 0, bound_low=None, bound_high=None, ci_method="no interval: one item")
     assert status_of([e3], no_interval) == ("missing", "no interval: one item")
@@ -678,8 +688,8 @@ def test_r5_says_when_it_had_nothing_to_look_at() -> None:
 
 DETAIL = criterion("C7", "other.sharpness", at_least=0.6, failure_modes=("local_morphology",))
 SEEN = [planted("other.sharpness", name) for name in ("boundary_blur", "radial_gradient")]
-READ = criterion("C8", "ratings.realism.krippendorff_alpha", at_least=0.4)
-AGREED = agreement("realism", 0.5, 0.7)
+READ = criterion("C8", "ratings.realism.share.yes", at_least=0.4)
+AGREED = (agreement("realism", 0.5, 0.7), agreement("realism", 0.5, 0.7, analysis="share", statistic="share", category="yes"))
 
 
 @pytest.mark.parametrize(
@@ -706,15 +716,19 @@ def test_r3_asks_a_metric_to_notice_two_defects_of_local_detail_and_to_miss_none
 
 def test_r3_is_held_by_a_task_or_by_experts_in_the_claim() -> None:
     """A task that saw synthetic images, or experts, speak for local detail beside a metric that noticed one defect of it."""
-    rows = [SHARP, SEEN[0], GAINED, AGREED, score("classification.accuracy", 0.75, 0.8, synthetic_share=0.0)]
+    rows = [SHARP, SEEN[0], GAINED, *AGREED, score("classification.accuracy", 0.75, 0.8, synthetic_share=0.0)]
     shared = {"claim": DETAIL.claim}
     baseline = criterion("C9", "classification.accuracy", at_least=0.7, **shared)
     met, missed = (READ.model_copy(update=shared | {"role": "supportive", "at_least": bound}) for bound in (0.4, 0.9))
     for second, holds in ((GAIN.model_copy(update=shared), True), (READ.model_copy(update=shared), True), (met, True), (missed, False),
                           (baseline, False), (READ, False)):  # fmt: skip
         assert ("R3 is broken" not in verdict_of([DETAIL, second], *rows).reason) is holds
+    only_agree = criterion("C9", "ratings.realism.krippendorff_alpha", at_least=0.4, **shared)
+    assert "R3 is broken" in verdict_of([DETAIL, only_agree], *rows).reason
     language = criterion("C9", "llm.realism.krippendorff_alpha", at_least=0.4, **shared)
-    assert "R3 is broken" in verdict_of([DETAIL, language], *rows, agreement("realism", 0.5, 0.7, subset="llm small")).reason
+    assert (
+        "R3 is broken" in verdict_of([DETAIL, language], *rows, agreement("realism", 0.5, 0.7, analysis="model", raters="llm small")).reason
+    )
 
 
 def test_r3_looks_at_the_extractor_that_is_judged() -> None:
@@ -781,7 +795,7 @@ def test_r4_asks_for_experts_or_a_reason_on_collapse_and_invention() -> None:
         assert verdict_of([c], *rows).verdict == "adequate"
         for role in ("critical", "supportive"):
             read = READ.model_copy(update={"claim": c.claim, "one_kind_because": "", "role": role})
-            assert verdict_of([bare, read], *rows, AGREED).verdict == "adequate"
+            assert verdict_of([bare, read], *rows, *AGREED).verdict == "adequate"
         assert problem in verdict_of([bare, read], *rows, agreement("realism", 0.2, 0.7)).reason
 
 
@@ -803,7 +817,7 @@ def test_r8_language_models_never_stand_alone() -> None:
     """No reason makes language models enough for a critical claim; beside experts they may stand."""
     e4 = criterion("C1", "llm.realism.krippendorff_alpha", at_least=0.4)
     e3 = criterion("C2", "ratings.realism.krippendorff_alpha", at_least=0.4, claim=e4.claim)
-    rows = [agreement("realism", 0.5, 0.7), agreement("realism", 0.5, 0.7, subset="llm small")]
+    rows = [agreement("realism", 0.5, 0.7), agreement("realism", 0.5, 0.7, analysis="model", raters="llm small")]
     assert verdict_of([e4], *rows).reason.endswith("rests on language models alone.")
     assert verdict_of([e3, e4], *rows).verdict == "adequate"
 
@@ -1016,3 +1030,102 @@ def test_judging_is_pure() -> None:
     rows = [GAINED, NOT_COPIED, NOTICED, *RECALLED, *CLOSE]
     criteria = [GAIN, NO_COPIES, RECALL, FID]
     assert ask(criteria, *rows) == ask(criteria, *rows) == ask(criteria, *reversed(rows))
+
+
+GATED = ScaleSpec(
+    name="plausible", categories=("yes", "no"), alarm=("no",),
+    gates=Gates(experts={"krippendorff_alpha": 0.5}, attention=0.8, models={"cohen_kappa": 0.6}, because="protocol 3"),
+)  # fmt: skip
+PLAUSIBLE = criterion("C1", "ratings.plausible.share.yes", at_least=0.8)
+SAID = agreement("plausible", 0.85, 0.95, analysis="share", statistic="share", category="yes", items="synthetic")
+NOTICED_FAULTS = agreement("plausible", 0.85, 0.99, analysis="attention", statistic="sensitivity", items="planted")
+
+
+def gated(*rows: Record, criterion: Criterion = PLAUSIBLE, scale: ScaleSpec = GATED) -> tuple[str, str]:
+    """Return status and reason of a criterion about raters whose scale has gates."""
+    found = replace(evidence(*rows), scales={scale.name: scale})
+    purpose = Purpose(context_of_use="c", uses_model=False, criteria=(criterion,))
+    row = judge({"p": purpose}, found, None, "j").criteria[0]
+    return row.status, row.reason
+
+
+def test_experts_support_a_claim_only_behind_open_gates() -> None:
+    """Agreement on these items and planted faults noticed must reach the plan; else the share of answers supports nothing."""
+    agreed = agreement("plausible", 0.55, 0.8, items="synthetic")
+    assert gated(SAID, agreed, NOTICED_FAULTS)[0] == "met"
+    elsewhere = agreement("plausible", 0.55, 0.8, items="real")
+    assert gated(SAID, elsewhere, NOTICED_FAULTS)[0] == "unqualified"
+    status, reason = gated(SAID, agreement("plausible", 0.3, 0.8, items="synthetic"), NOTICED_FAULTS)
+    assert (status, "lower bound 0.30, and the gate asks for 0.5 (R8)" in reason) == ("unqualified", True)
+    status, reason = gated(SAID, agreed, NOTICED_FAULTS.model_copy(update={"bound_low": 0.6}))
+    assert (status, "share of planted faults noticed" in reason) == ("unqualified", True)
+    assert gated(SAID, agreed)[0] == "unqualified"
+
+
+def test_a_scale_without_gates_supports_nothing_but_may_be_shown() -> None:
+    """What experts answer on it is unqualified; how far they agree on it is judged by itself."""
+    bare = GATED.model_copy(update={"gates": Gates()})
+    agreed = agreement("plausible", 0.55, 0.8, items="all")
+    assert gated(SAID, agreed, scale=bare) == (
+        "unqualified",
+        "the scale plausible declares no gates.experts, so nothing says when its raters are reliable enough (R8)",
+    )
+    reliable = criterion("C1", "ratings.plausible.krippendorff_alpha", at_least=0.5)
+    assert gated(SAID, agreed, criterion=reliable, scale=bare)[0] == "met"
+
+
+def test_a_shut_gate_does_not_hide_bad_news() -> None:
+    """A share that fails its bound is adverse although the experts who gave it are not reliable enough."""
+    few = SAID.model_copy(update={"bound_low": 0.2, "bound_high": 0.5, "value": 0.35})
+    found = replace(evidence(few), scales={"plausible": GATED})
+    row = judge({"p": Purpose(context_of_use="c", uses_model=False, criteria=(PLAUSIBLE,))}, found, None, "j").criteria[0]
+    assert (row.status, row.adverse) == ("unqualified", True)
+
+
+def test_a_language_model_speaks_only_where_it_agrees_with_experts() -> None:
+    """Each model has a gate of its own, on the items that the criterion is about."""
+    share = criterion("C1", "llm.plausible.share.yes", at_least=0.8)
+    of_model = SAID.model_copy(update={"raters": "llm m"})
+    kappa = agreement("plausible", 0.65, 0.8, analysis="model", statistic="cohen_kappa", raters="llm m", items="synthetic")
+    assert gated(of_model, kappa, criterion=share)[0] == "met"
+    assert gated(of_model, kappa.model_copy(update={"raters": "llm other"}), criterion=share)[0] == "unqualified"
+    assert gated(of_model, kappa.model_copy(update={"bound_low": 0.4}), criterion=share)[0] == "unqualified"
+
+
+def test_each_stratum_of_raters_must_meet_a_criterion() -> None:
+    """Strata name items: the share among real images and among synthetic ones are judged apart, each behind its own gate."""
+    both = PLAUSIBLE.model_copy(update={"strata": ("real", "synthetic"), "strata_role": "each_must_meet"})
+    rows = [SAID, SAID.model_copy(update={"items": "real"}), NOTICED_FAULTS]
+    agreed = [agreement("plausible", 0.55, 0.8, items=items) for items in ("real", "synthetic")]
+    assert gated(*rows, *agreed, criterion=both)[0] == "met"
+    assert gated(*rows, agreed[0], criterion=both)[0] == "unqualified"
+    assert gated(rows[0], NOTICED_FAULTS, *agreed, criterion=both)[0] == "missing"
+
+
+def test_r8_a_language_model_never_takes_the_place_of_experts() -> None:
+    """A metric and a language model are one kind of evidence; with experts beside them they are three."""
+    claim = {"claim": RECALL.claim, "one_kind_because": ""}
+    metric = RECALL.model_copy(update={"one_kind_because": ""})
+    model = criterion("C8", "llm.realism.cohen_kappa", at_least=0.4, **claim)
+    expert = criterion("C9", "ratings.realism.krippendorff_alpha", at_least=0.4, **claim)
+    rows = [
+        *RECALLED,
+        agreement("realism", 0.5, 0.7),
+        agreement("realism", 0.5, 0.7, analysis="model", statistic="cohen_kappa", raters="llm m"),
+    ]
+    assert "rests on one kind of evidence" in verdict_of([metric, model], *rows).reason
+    assert "R8 is broken" not in verdict_of([metric, model, expert], *rows).reason
+
+
+def test_not_finding_real_images_counts_only_for_readers_who_looked() -> None:
+    """A hit rate near chance is what readers who never look have too: planted faults must have been noticed, on whatever scale."""
+    gates = Gates(attention=0.8, because="protocol 3")
+    scale = ScaleSpec(name="find", categories=("real", "synthetic"), truth="origin", shows="grid", gates=gates)
+    hidden = criterion("C1", "ratings.find.hit_rate", at_most=0.45)
+    found = agreement("find", 0.2, 0.4, analysis="identification", statistic="hit_rate")
+    assert gated(found, NOTICED_FAULTS, criterion=hidden, scale=scale)[0] == "met"
+    assert "no planted fault was shown" in gated(found, criterion=hidden, scale=scale)[1]
+    missed = NOTICED_FAULTS.model_copy(update={"bound_low": 0.3})
+    assert gated(found, missed, criterion=hidden, scale=scale)[0] == "unqualified"
+    bare = scale.model_copy(update={"gates": Gates()})
+    assert "declares no gates.attention" in gated(found, NOTICED_FAULTS, criterion=hidden, scale=bare)[1]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.raters.agreeing import statistics
 from harness.records import CellRow, FindingRow, JudgeCallRow, RatingRow, ReliabilityRow
 from harness.store import Store
 from tiny_audit import Project
@@ -61,16 +62,18 @@ def test_agreement_has_intervals_or_says_why_not(project: Project) -> None:
     audit_id = rated(project, lines)
 
     rows = Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)
-    assert {r.statistic for r in rows} == {"percent_agreement", "fleiss_kappa", "krippendorff_alpha", "gwet_ac1"}
-    assert all(r.value is not None and r.ci_low is not None and r.ci_low <= r.value <= r.ci_high for r in rows if r.ci_high is not None)
-    assert all(r.n_items == 30 and r.n_raters == 3 for r in rows)
+    found = [r for r in rows if (r.analysis, r.raters, r.items, r.category) == ("agreement", "experts", "all", "")]
+    assert {r.statistic for r in found} == set(statistics("nominal"))
+    assert all(r.value is not None and r.ci_low is not None and r.ci_low <= r.value <= r.ci_high for r in found if r.ci_high is not None)
+    assert all(r.n_items == 30 and r.n_raters == 3 for r in found)
 
 
 def test_raters_who_never_differ_have_no_kappa(project: Project) -> None:
     """Without variation chance-corrected statistics are undefined, with a reason; the share of agreement is 1."""
     audit_id = rated(project, [f"{i},{r},diagnosis,benign" for i in names(project, "synthetic", 12) for r in ("a", "b")])
 
-    rows = {r.statistic: r for r in Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)}
+    found = Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)
+    rows = {r.statistic: r for r in found if (r.analysis, r.raters, r.items) == ("agreement", "experts", "all")}
     assert rows["fleiss_kappa"].value is None
     assert rows["fleiss_kappa"].reason
     assert rows["percent_agreement"].value == 1.0
@@ -89,10 +92,11 @@ def test_a_model_is_compared_with_the_majority_of_the_experts(project: Project) 
     audit_id = rated(project, lines, answers)
     store = Store(project.folder / "results.duckdb")
 
-    subsets = {(r.subset, r.statistic) for r in store.current(ReliabilityRow, audit_id) if r.subset != "experts"}
-    assert subsets == {("llm m1 against expert majority", s) for s in ("percent_agreement", "cohen_kappa")}
+    rows = [r for r in store.current(ReliabilityRow, audit_id) if r.items == "all"]
+    of_model = {r.statistic for r in rows if r.analysis == "model" and r.raters == "llm m1"}
+    assert of_model == {"percent_agreement", "cohen_kappa", "gwet_ac1"}
     assert len(store.current(JudgeCallRow, audit_id)) == 24
-    assert all(r.n_raters == 3 for r in store.current(ReliabilityRow, audit_id) if r.subset == "experts")
+    assert all(r.n_raters == 3 for r in rows if r.analysis == "agreement" and r.raters == "experts")
 
 
 def answer(item: str, **fields: Any) -> str:
@@ -111,23 +115,26 @@ def test_a_model_that_does_not_answer_disagrees(project: Project) -> None:
     audit_id = rated(project, lines, answers)
 
     found = Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)
-    rows = {r.statistic: r for r in found if r.subset.startswith("llm")}
+    rows = {r.statistic: r for r in found if r.analysis == "model" and r.raters == "llm m1" and r.items == "all"}
     assert rows["percent_agreement"].value == pytest.approx(16 / 24)
     assert rows["cohen_kappa"].value == pytest.approx((2 / 3 - 1 / 3) / (1 - 1 / 3))
-    assert all(r.n_items == 24 and "8 of 24 items were not answered" in r.ci_method for r in rows.values())
+    assert all(r.n_items == 24 and "8 of 24 items were not answered" in r.note for r in rows.values())
 
 
-def test_a_model_on_an_interval_scale_has_a_row_with_a_reason(project: Project) -> None:
-    """Numbers have no majority: llm.SCALE.STATISTIC is not computable, and says so."""
-    items = names(project, "synthetic", 4)
+def test_a_model_that_gives_numbers_is_compared_with_the_mean_of_the_experts(project: Project) -> None:
+    """Numbers have no majority: a model that is always right of the experts' mean by 1 agrees with it less than one that equals it."""
+    items = names(project, "synthetic", 8)
     lines = [f"{item},r{r},size,{k + r / 10}" for k, item in enumerate(items) for r in range(2)]
-    answers = "".join(answer(item, scale="size", answer=1.5) for item in items)
+    answers = "".join(answer(item, scale="size", answer=k + 0.05) for k, item in enumerate(items))
+    answers += "".join(answer(item, scale="size", model="m2", answer=k + 1.05) for k, item in enumerate(items))
     audit_id = rated(project, lines, answers, [{"name": "size", "level": "interval"}])
 
     found = Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)
-    rows = {r.statistic: r for r in found if r.subset.startswith("llm")}
-    assert set(rows) == {"percent_agreement", "cohen_kappa"}
-    assert all(r.status == "not_computable" and r.n_items == 4 and "is an interval scale" in r.reason for r in rows.values())
+    rows = {r.raters: r for r in found if r.analysis == "model" and r.items == "all"}
+    assert {r.statistic for r in rows.values()} == {"icc_a_1"}
+    assert rows["llm m1"].value == pytest.approx(1.0)
+    variance = 6.0
+    assert rows["llm m2"].value == pytest.approx(variance / (variance + 0.5))
 
 
 @pytest.mark.parametrize(("scale", "early", "late"), [(SCALES[0], "benign", "malignant"), ({"name": "size", "level": "interval"}, 1, 9)])
@@ -140,7 +147,8 @@ def test_the_first_occasion_counts_and_two_comes_before_ten(project: Project, sc
         lines += [f"{item},a,{scale['name']},{value},{occasion}" for item, value in zip(items, values, strict=True)]
     audit_id = rated(project, lines, "", [scale], COLUMNS + ",occasion")
 
-    rows = {r.statistic: r for r in Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)}
+    found = Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)
+    rows = {r.statistic: r for r in found if (r.analysis, r.raters, r.items) == ("agreement", "experts", "all")}
     assert rows["krippendorff_alpha"].value == pytest.approx(1.0)
 
 

@@ -18,7 +18,9 @@ from harness.statistics.agreement import (
     brennan_prediger,
     cohen_kappa,
     cohen_pairs,
+    conger_kappa,
     encode,
+    fleiss_by_category,
     fleiss_kappa,
     gwet_ac,
     kendall_w,
@@ -77,7 +79,7 @@ def test_alpha_gives_the_printed_two_observer_example() -> None:
 
 def test_fleiss_kappa_gives_the_printed_value() -> None:
     """Fleiss printed .430 for his 30 patients, and .245, .245, .520, .471, .566 by diagnosis."""
-    by_category = [value(fleiss_kappa(np.where(np.equal(FLEISS, k), 1, 0), 2)) for k in range(5)]
+    by_category = [value(kappa) for kappa in fleiss_by_category(FLEISS, 5)]
 
     assert round(value(fleiss_kappa(FLEISS, 5)), 3) == 0.430
     assert np.round(by_category, 3).tolist() == [0.245, 0.245, 0.520, 0.471, 0.566]
@@ -102,6 +104,26 @@ def test_gwet_coefficients_with_missing_ratings_are_the_printed_ones() -> None:
     found = [value(f(TWELVE, 5)) for f in (fleiss_kappa, gwet_ac, brennan_prediger)]
 
     assert np.round(found, 5).tolist() == [0.76117, 0.77544, 0.77273]
+
+
+def test_conger_kappa_gives_the_printed_value() -> None:
+    """The four-rater example of Gwet's software: Conger .76207 on the available ratings, .64576 on complete items (R irr, exact)."""
+    assert round(value(conger_kappa(TWELVE, 5)), 5) == 0.76207
+    assert round(value(conger_kappa(TWELVE, 5, "listwise")), 5) == 0.64576
+
+
+def test_conger_kappa_of_two_raters_is_cohens() -> None:
+    """With two raters the mean over pairs of raters is the one pair."""
+    assert value(conger_kappa(COHEN, 3)) == pytest.approx(value(cohen_kappa(COHEN, 3)), abs=1e-12)
+
+
+def test_kappa_by_category_leaves_missing_ratings_missing() -> None:
+    """A missing rating is not an answer against the category: dropping an item that nobody rated changes nothing."""
+    blank = np.vstack([TWELVE, np.full((3, 4), -1)])
+
+    assert fleiss_by_category(blank, 5) == fleiss_by_category(TWELVE, 5)
+    # Category 5 was given three times, all for one item, and to no other.
+    assert value(fleiss_by_category(TWELVE, 5)[4]) == pytest.approx(1.0)
 
 
 def test_percent_agreement_depends_on_what_is_averaged_where_ratings_are_missing() -> None:
@@ -180,7 +202,7 @@ def test_undefined_is_never_a_number() -> None:
     """Where every rating is the same kappa and alpha are undefined with a status, and AC1 is 1."""
     same = np.full((4, 3), 1)
 
-    for f in (fleiss_kappa, mean_cohen_kappa, krippendorff_alpha):
+    for f in (fleiss_kappa, conger_kappa, mean_cohen_kappa, krippendorff_alpha):
         assert f(same, 3).value is None
         assert f(same, 3).status == "undefined_no_variation"
         assert f(same, 3).reason
@@ -199,9 +221,21 @@ def test_undefined_is_never_a_number() -> None:
 )
 def test_no_two_ratings_of_one_item_is_said(codes: np.ndarray, status: str) -> None:
     """Without data, or without an item that two raters rated, every statistic says so."""
-    for battery in BATTERIES.values():
+    for level, battery in BATTERIES.items():
+        ratings = np.where(codes < 0, math.nan, codes) if level == "interval" else codes
         for statistic in battery.values():
-            assert statistic(codes, 2)[:2] == (None, status)
+            assert statistic(ratings, 2)[:2] == (None, status)
+
+
+def test_items_that_nobody_rated_completely_are_told_from_items_without_ratings() -> None:
+    """Statistics of complete items say that there is none, where others can still be computed."""
+    codes = np.array([[0, 0, -1], [-1, 1, 1], [0, -1, 1]])
+    reason = "fewer than 1 of 3 items were rated by every rater"
+
+    for found in (unanimity(codes), fleiss_kappa(codes, 2, "listwise"), conger_kappa(codes, 2, "listwise")):
+        assert found == (None, "undefined_no_overlap", reason)
+    assert kendall_w(codes).reason == "fewer than 2 of 3 items were rated by every rater"
+    assert fleiss_kappa(codes, 2).value is not None
 
 
 def test_a_constant_rater_has_kappa_zero_with_everybody() -> None:
@@ -321,3 +355,80 @@ def test_interval_of_numbers_treats_minus_one_as_a_number() -> None:
 
     assert found.interval is not None
     assert "20 items" in found.interval.method
+
+
+def test_the_interval_battery_takes_numbers() -> None:
+    """Alpha and all six intraclass correlations are there for numbers with missing values, and differ from one another."""
+    rng = np.random.default_rng(4)
+    numbers = rng.normal(0, 2, (12, 1)) + np.array([0.0, 0.5, 2.0]) + rng.normal(0, 1, (12, 3))
+    numbers[0, 1] = math.nan
+    found = {name: value(statistic(numbers, 0)) for name, statistic in BATTERIES["interval"].items()}
+
+    assert list(found) == ["krippendorff_alpha", "icc_1_1", "icc_a_1", "icc_c_1", "icc_1_k", "icc_a_k", "icc_c_k"]
+    assert found["icc_1_1"] < found["icc_a_1"] < found["icc_c_1"] < found["icc_c_k"]
+
+
+def paired_items(patients: int = 25) -> tuple[np.ndarray, np.ndarray]:
+    """Return codes of three raters on two identical items of each patient, and the patients."""
+    rng = np.random.default_rng(12)
+    truth = rng.integers(0, 3, (patients, 1))
+    codes = np.where(rng.random((patients, 3)) < 0.7, truth, rng.integers(0, 3, (patients, 3)))
+    return np.repeat(codes, 2, axis=0), np.repeat([f"patient {k}" for k in range(patients)], 2)
+
+
+def test_items_of_one_patient_are_drawn_together() -> None:
+    """Every item twice under one patient gives the width of single items, and says what was drawn; as items they look like more."""
+    codes, patients = paired_items()
+    apart = agreement_interval(lambda x: fleiss_kappa(x, 3), codes, np.random.default_rng(1)).interval
+    together = agreement_interval(lambda x: fleiss_kappa(x, 3), codes, np.random.default_rng(1), units=patients).interval
+    single = agreement_interval(lambda x: fleiss_kappa(x, 3), codes[::2], np.random.default_rng(1)).interval
+
+    assert apart is not None
+    assert together is not None
+    assert single is not None
+    assert together.method == "BCa bootstrap over 25 patients, 2000 resamples"
+    assert together.high - together.low == pytest.approx(single.high - single.low, rel=0.1)
+    assert apart.high - apart.low < 0.8 * (together.high - together.low)
+
+
+def test_the_jackknife_leaves_out_all_items_of_a_patient() -> None:
+    """With 60 patients of two identical items each the delete-one-patient jackknife equals that of one item each."""
+    codes, patients = paired_items(60)
+    together = agreement_interval(lambda x: gwet_ac(x, 3), codes, np.random.default_rng(1), units=patients).interval
+    single = agreement_interval(lambda x: gwet_ac(x, 3), codes[::2], np.random.default_rng(1)).interval
+
+    assert together is not None
+    assert single is not None
+    assert together.method == "jackknife t over 60 patients"
+    assert (together.low, together.high) == pytest.approx((single.low, single.high), abs=1e-12)
+
+
+def test_a_patient_for_every_item_changes_nothing() -> None:
+    """Where every item has a patient of its own, in whatever order, the interval is that without patients."""
+    alone = agreement_interval(lambda x: fleiss_kappa(x, 5), FLEISS, np.random.default_rng(3))
+
+    assert agreement_interval(lambda x: fleiss_kappa(x, 5), FLEISS, np.random.default_rng(3), units=np.arange(30)[::-1]) == alone
+
+
+def test_unanimity_is_bounded_by_patients_not_by_items() -> None:
+    """Twenty unanimous items of ten patients leave as much room as ten items do."""
+    codes = np.repeat(np.arange(20)[:, None] // 2 % 2, 3, axis=1)
+    found = agreement_interval(lambda x: fleiss_kappa(x, 2), codes, np.random.default_rng(0), units=np.arange(20) // 2)
+
+    assert found.interval is None
+    assert found.disagreement_high == pytest.approx(1 - 0.05 ** (1 / 10))
+    assert found.note == "no disagreement observed on 20 items; upper 95 % bound on the share of patients with disagreement: 25.9%"
+
+
+def test_items_without_ratings_bring_no_patient() -> None:
+    """A patient none of whose items was rated is not drawn; one patient alone has no interval; a wrong number of patients is refused."""
+    codes, patients = paired_items(12)
+    codes[patients == "patient 3"] = -1
+    found = agreement_interval(lambda x: fleiss_kappa(x, 3), codes, np.random.default_rng(0), units=patients)
+    one = agreement_interval(lambda x: fleiss_kappa(x, 3), codes, np.random.default_rng(0), units=np.zeros(24))
+
+    assert found.interval is not None
+    assert "over 11 patients" in found.interval.method
+    assert one == (None, "one patient has no interval", None)
+    with pytest.raises(ValueError, match="24 items, units of shape"):
+        agreement_interval(lambda x: fleiss_kappa(x, 3), codes, np.random.default_rng(0), units=patients[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.api import Context, InputError, Rating
+from harness.testing import check
 from harness_plugins.importers.csv_file import CsvFile
 
 LONG = "item,rater,scale,value\na,r1,realism,4\na,r2,realism,5\n"
@@ -144,22 +146,102 @@ def test_options_that_contradict_each_other_are_refused(file: Path, options: dic
         CsvFile(path=file, **options)
 
 
+def noted(path: Path, **options: Any) -> tuple[list[Rating], dict[str, str]]:
+    """Return the ratings of a file and the notes, without the file's name."""
+    context = Context(1, path.parent)
+    ratings = list(CsvFile(path=path, **options).read(context))
+    return ratings, {subject.removeprefix(f"{path.name}: "): text for subject, text in context.notes.items()}
+
+
 def test_ratings_of_ct_readers(real_data: Path) -> None:
-    """Three radiologists x 15 sets x 14 images x 3 criteria, as they entered them."""
+    """Three radiologists x 15 sets x 14 images x 3 criteria, as they entered them: fixed anchors and one slip are found."""
     path = real_data / "ratings_ct_readers" / "ratings.csv"
-    found = read(path, item=("anatomy", "set", "code", "method"), rater="reader", scale="criterion", value="score")
+    options: dict[str, Any] = {"item": ("set", "code"), "rater": "reader", "scale": "criterion", "value": "score", "facts": ("code",)}
+    found, notes = noted(path, **options)
     assert {r.scale for r in found} == {"noise", "contrast", "structure"}
-    assert len({r.rater for r in found}) == 3
+    assert (len({r.rater for r in found}), len({r.item for r in found})) == (3, 15 * 14)
     assert len(found) == len(path.read_text().splitlines()) - 1
     assert found[3].source == "ratings.csv:5"
+    given = {subject for subject, text in notes.items() if "they look given by the form" in text}
+    assert given == {f"{scale}: code {code}" for scale in ("noise", "contrast", "structure") for code in ("LDCT", "NDCT")}
+    assert notes["noise: code NDCT"].startswith("all 45 ratings by 3 raters are 7")
+    assert notes["structure: value 6"] == "6 occurs once among 630 ratings (ratings.csv:1204): a slip, or off the scale?"
+    rated, said = noted(path, **options, categories={"structure": range(1, 6)})
+    assert [(r.source, r.value) for r in rated if r.status == "unusable"] == [("ratings.csv:1204", "6")]
+    assert said["structure: unusable"].startswith("1 of 630 ratings are unusable: '6' is not among the declared categories")
 
 
 def test_counts_of_mitoses(real_data: Path) -> None:
-    """Five pathologists, one column each, and five ways of looking as occasions."""
-    path = real_data / "ratings_mitosis" / "dfCountROI20180627.csv"
+    """Five pathologists, one column each; a region in each of five ways of looking is an item, whose truth is known."""
+    for name, item in (("dfCountROI20180627.csv", "roiID"), ("dfCountWSI20180627.csv", "wsiName")):
+        path = real_data / "ratings_mitosis" / name
+        raters = tuple(f"observer.{k}" for k in range(1, 6))
+        facts = {"truth": "truth", "modality": "modalityID", "case": item}
+        found = read(path, item=(item, "modalityID"), raters=raters, scale_name="count", facts=facts)
+        assert len(found) == 5 * (len(path.read_text().splitlines()) - 1)
+        assert {r.rater for r in found} == set(raters)
+        assert len({r.facts["modality"] for r in found}) == 5
+        assert all(r.status == "ok" and float(r.value or "nan") >= 0 and int(r.facts["truth"]) >= 0 for r in found)
+
+
+def test_labels_of_cells(real_data: Path) -> None:
+    """Marks on cells name them twice where two images share a number; the target's number does not."""
+    path = real_data / "ratings_mitosis" / "dfClassify20180627.csv"
     raters = tuple(f"observer.{k}" for k in range(1, 6))
-    found = read(path, item="roiID", raters=raters, occasion="modalityID", scale_name="count")
-    assert len(found) == 5 * (len(path.read_text().splitlines()) - 1)
-    assert {r.rater for r in found} == set(raters)
-    assert len({r.occasion for r in found}) == 5
-    assert all(float(r.value or "nan") >= 0 for r in found if r.status == "ok")
+    with pytest.raises(InputError, match=r"observer\.1 rates 1-1/scanner\.A on cell a second time, first in line 2"):
+        read(path, item=("cell.mark", "modalityID"), raters=raters, scale_name="cell")
+    found = read(path, item=("targetID", "modalityID"), raters=raters, scale_name="cell", categories=[0, 1], facts=["truth"])
+    assert len(found) == 155 * 5 * 5
+    assert {r.status for r in found} == {"ok"}
+
+
+def test_differential_diagnoses(real_data: Path) -> None:
+    """The first rank of each reader is one answer; where several conditions share it, that is refused, or is a set if the user says so."""
+    path = real_data / "ratings_derm_ddx" / "derm_ddx_long.csv"
+    options: dict[str, Any] = {
+        "item": "case", "rater": "reader_slot", "scale_name": "first", "value": "condition", "where": {"rank": 0},
+    }  # fmt: skip
+    with pytest.raises(InputError) as caught:
+        read(path, **options)
+    assert len(caught.value.problems) == 945
+    assert caught.value.problems[0].where.endswith("derm_ddx_long.csv:29")
+    assert caught.value.lines()[-1] == "... and 925 more problems"
+    names = (real_data / "ratings_derm_ddx" / "dermatology_conditions.txt").read_text(encoding="utf-8").splitlines()
+    found, notes = noted(path, **options, sets=["first"], duplicates="set", categories={"first": names})
+    assert len(found) == 9602
+    assert sum("; " in str(r.value) for r in found) == 945
+    assert notes["where rank"] == "5054 of 15748 rows are left out, whose rank is not 0"
+    assert {r.status for r in found} == {"ok"}
+
+
+@pytest.mark.parametrize(("name", "readers", "cases", "treatments"), [("VanDyke", 5, 114, 2), ("Franken", 4, 100, 2), ("Kundel", 4, 95, 3)])
+def test_studies_of_treatments(real_data: Path, name: str, readers: int, cases: int, treatments: int) -> None:
+    """Each case under a treatment is an item; without the treatment it is there twice. 3.0 is the number 3."""
+    path = real_data / "ratings_mrmcaov" / f"{name}.csv"
+    facts = {"truth": "truth", "modality": "treatment", "case": "case"}
+    options: dict[str, Any] = {"rater": "reader", "value": "rating", "scale_name": "suspicion", "categories": range(1, 6)}
+    found = read(path, item=("case", "treatment"), facts=facts, **options)
+    assert len(found) == readers * cases * treatments
+    assert {(r.status, r.value) for r in found} == {("ok", str(k)) for k in range(1, 6)}
+    assert {r.facts["truth"] for r in found} == {"0", "1"}
+    assert {r.rater for r in found} == {str(k) for k in range(1, readers + 1)}
+    with pytest.raises(InputError, match="a second time"):
+        read(path, item="case", **options)
+
+
+def test_densities_beyond_a_declared_end(real_data: Path) -> None:
+    """On a scale that ends at 50, the 323 percentages above are unusable; what readers are is no fact of an item."""
+    path = real_data / "ratings_htt_tils" / "pilotHTT_RST.csv"
+    options: dict[str, Any] = {"item": ("caseID", "modalityID"), "rater": "readerID", "value": "densityTILs", "scale_name": "density"}
+    found = read(path, **options, limits={"density": (0, 50)})
+    assert Counter(r.status for r in found) == {"ok": 6382 - 323, "missing": 1516, "unusable": 323}
+    off = [r for r in found if r.status == "unusable"]
+    assert off[0].reason.endswith("is off the scale, which goes from 0 to 50")
+    with pytest.raises(InputError, match=r"experience of .* is '.*', but"):
+        read(path, **options, facts=["experience"])
+
+
+def test_the_promises_of_importers_are_kept(file: Path) -> None:
+    """The importer passes the conformance tests."""
+    file.write_text(LONG)
+    check(CsvFile(path=file))

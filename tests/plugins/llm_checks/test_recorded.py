@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.api import Context, ImageSet, InputError, Rating, Scale
+from harness.api import Context, ImageSet, InputError, ModelCall, Rating, Scale
+from harness_plugins.llm_checks.prompt_sets import load, shipped
 from harness_plugins.llm_checks.recorded import Recorded
 
 CLASS = Scale(name="class", level="nominal", categories=("benign", "malignant"))
@@ -110,3 +111,74 @@ def test_files_without_answers_are_refused(file: Path) -> None:
     file.unlink()
     with pytest.raises(InputError, match="cannot be read"):
         list(Recorded(path=file).rate(images("a"), (CLASS,), Context(1, file.parent)))
+
+
+def test_repeats_are_occasions_in_the_order_of_numbers(file: Path) -> None:
+    """Numbers and names tell answers apart; what one occasion lacks is missing."""
+    found = rate(file, *(line(repeat=repeat) for repeat in (10, 2)), line("b", repeat=2), names=("a", "b"))
+
+    assert [(r.item, r.occasion, r.status) for r in found] == [
+        ("a", "2", "ok"),
+        ("a", "10", "ok"),
+        ("b", "2", "ok"),
+        ("b", "10", "missing"),
+    ]
+
+
+def test_what_an_audit_stored_is_replayed(file: Path) -> None:
+    """The form of the view recorded_answers: status and reason stand, nulls and sets are read, and the question is recorded again."""
+    digest = "ab" * 32
+    empty = {"refused": None, "status": "ok", "reason": None, "prompt_sha256": digest, "tokens": 120, "seconds": 1.5, "repeat": 1,
+             "audit_id": "demo-1"}  # fmt: skip
+    lines = (
+        line(**empty),
+        line("b", **(empty | {"answer": None, "status": "failed", "reason": "HTTP 500"})),
+        line("c", **(empty | {"answer": None, "status": "refused", "reason": "the model refused: no"})),
+        line("d", **(empty | {"answer": None, "status": "missing", "reason": "the budget of 3 calls was spent", "prompt_sha256": ""})),
+        line("e", **(empty | {"answer": "x", "status": "unusable", "reason": None})),
+    )
+    context = Context(1, file.parent)
+    file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    found = list(Recorded(path=file).rate(images(*"abcde"), (CLASS,), context))
+
+    assert [(r.status, r.reason) for r in found] == [
+        ("ok", ""), ("failed", "HTTP 500"), ("refused", "the model refused: no"), ("missing", "the budget of 3 calls was spent"),
+        ("unusable", "recorded as unusable"),
+    ]  # fmt: skip
+    assert context.calls[0] == ModelCall(
+        item="a", scale="class", model="m", prompt=f"sha256:{digest}", reply="benign", reply_tokens=120, seconds=1.5
+    )
+    assert [call.status for call in context.calls] == ["ok", "failed", "refused", "missing", "unusable"]
+    assert context.calls[3].prompt == ""
+
+
+def test_sets_are_replayed_or_looked_up_anew(file: Path) -> None:
+    """Without prompts the recorded set counts; with them the recorded description is read with their vocabulary."""
+    text, concepts, labels = load("concepts_chest_xray").scales
+    lines = (
+        line(scale="findings", answer="No effusion. Cardiomegaly."),
+        line(scale="concepts", answer="pleural fluid; mass"),
+        line("b", scale="concepts", answer=["mass"]),
+        line("c", scale="findings", answer=None, refused=True),
+    )
+    old = rate(file, *lines, names=("a", "b", "c"), scales=(text, concepts))
+    assert [(r.item, r.status, r.value) for r in old if r.scale == "concepts"] == [
+        ("a", "ok", "pleural fluid; mass"), ("b", "ok", "mass"), ("c", "missing", None),
+    ]  # fmt: skip
+
+    check = Recorded(path=file, prompts=Path("concepts_chest_xray"))
+    anew = list(check.rate(images("a", "b", "c"), (text, concepts, labels), Context(1, file.parent)))
+    assert [(r.item, r.scale, r.status, r.value) for r in anew if r.scale != "findings"] == [
+        ("a", "concepts", "ok", "enlarged heart"), ("a", "labels", "ok", "Cardiomegaly"), ("b", "concepts", "missing", None),
+        ("b", "labels", "missing", None), ("c", "concepts", "refused", None), ("c", "labels", "refused", None),
+    ]  # fmt: skip
+    assert check.inputs() == (file, shipped()["concepts_chest_xray"])
+
+
+def test_a_vocabulary_must_cover_the_scales(file: Path) -> None:
+    """Prompts without a vocabulary, or one that lacks a category."""
+    scale = Scale(name="s", level="set", categories=("rib fracture",), describes="note")
+    for prompts, words in (("classification", "there is no vocabulary"), ("concepts_chest_xray", "'rib fracture' of the scale s")):
+        file.write_text(json.dumps(line(scale="note")) + "\n")
+        with pytest.raises(InputError, match=words):
+            list(Recorded(path=file, prompts=Path(prompts)).rate(images("a"), (NOTE, scale), Context(1, file.parent)))

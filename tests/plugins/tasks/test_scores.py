@@ -17,8 +17,6 @@ from harness_plugins.tasks import scores
 from harness_plugins.tasks.scores import auroc_pseudo_values, brier_scores
 
 # Rows 1 to 6 of a table by hand: row 4 has nothing found, row 5 nothing at all, row 6 nothing in common.
-TRUTH = ["1010", "0100", "1100", "0001", "0000", "1000"]
-FOUND = ["1000", "0110", "1100", "0000", "0000", "0111"]
 BY_CASE = {
     "average precision": (scores.average_precision, scores.average_precision_per_case, False),
     "f1": (scores.f1, scores.f1_per_case, True),
@@ -141,47 +139,6 @@ def test_every_golden_value_of_the_classifier_is_reproduced() -> None:
     assert set(found) == set(case["expected"]) - {"f1_macro_tuned_on_test_WRONG"}
     for name, values in found.items():
         assert values == pytest.approx(case["expected"][name], abs=case["tolerance"]), name
-
-
-@needs_golden
-@pytest.mark.parametrize("name", ["tiny_by_hand", "random_200x14", "sparse_with_empty_60x8"])
-def test_golden_agreement_of_concepts_is_reproduced(name: str) -> None:
-    """Means, standard deviations, counts of empty rows, means without these, and pooled values."""
-    agreement_holds(GOLDEN[name]["truth"], GOLDEN[name]["inferred"], GOLDEN[name]["expected"])
-
-
-def agreement_holds(truth: list[str], inferred: list[str], expected: dict[str, Any]) -> None:
-    """Compare the agreement of concepts with golden values."""
-    found = scores.concept_agreement(bits(truth), bits(inferred))
-    for golden, values in (("jaccard", found.jaccard), ("hamming_normalised", found.hamming), ("u_fp", found.u_fp), ("u_fn", found.u_fn)):
-        spread = {"mean": values.mean(), "sd_ddof0": values.std(), "sd_ddof1": values.std(ddof=1)}
-        assert spread == pytest.approx(expected[golden], abs=1e-10)
-    assert found.none_found.sum() == expected["n_pred_empty"]
-    assert found.no_truth.sum() == expected["n_truth_empty"]
-    assert (found.no_truth & found.none_found).sum() == expected["n_both_empty"]
-    assert found.u_fp[~found.none_found].mean() == pytest.approx(expected["u_fp_excluding_empty_predictions"], abs=1e-10)
-    assert found.u_fn[~found.no_truth].mean() == pytest.approx(expected["u_fn_excluding_empty_truth"], abs=1e-10)
-    assert found.pooled == pytest.approx(expected["micro"], abs=1e-10)
-
-
-def test_agreement_of_concepts_by_hand() -> None:
-    """Six images by hand: empty against empty is a Jaccard of 1, and yet nothing was found and nothing was there to find."""
-    found = scores.concept_agreement(bits(TRUTH), bits(FOUND))
-    assert found.jaccard == pytest.approx([0.5, 0.5, 1, 0, 1, 0])
-    assert found.hamming == pytest.approx([0.25, 0.25, 0, 0.25, 0, 1])
-    assert found.u_fp == pytest.approx([0, 0.5, 0, 1, 1, 1])
-    assert found.u_fn == pytest.approx([0.5, 0, 0, 1, 1, 1])
-    assert found.pooled == pytest.approx({"jaccard": 4 / 11, "hamming": 7 / 24, "u_fp": 0.5, "u_fn": 3 / 7})
-    empty = np.zeros((3, 4), dtype=int)
-    assert scores.concept_agreement(empty, empty).pooled == {"jaccard": None, "hamming": 0.0, "u_fp": None, "u_fn": None}
-
-
-def test_jaccard_is_below_precision_and_recall() -> None:
-    """In every image where they are defined, as sets demand."""
-    rng = np.random.default_rng(1)
-    found = scores.concept_agreement(rng.random((300, 8)) < 0.2, rng.random((300, 8)) < 0.2)
-    rows = ~found.no_truth & ~found.none_found
-    assert (found.jaccard[rows] <= 1 - np.maximum(found.u_fp, found.u_fn)[rows] + 1e-12).all()
 
 
 def test_thresholds_are_chosen_on_other_cases() -> None:
@@ -376,5 +333,3 @@ def test_wrong_arrays_are_refused() -> None:
         scores.f1(p, y)
     with pytest.raises(ValueError, match=r"between 0 and 1, got 0\.2 to 1\.7"):
         scores.ece(p + np.array([0.0, 1.0]), y)
-    with pytest.raises(ValueError, match=r"got \(2, 3\) and \(2, 4\)"):
-        scores.concept_agreement(np.zeros((2, 3)), np.zeros((2, 4)))

@@ -1,0 +1,1 @@
+"""What the dossier shows of raters: tables and figures from stored rows."""

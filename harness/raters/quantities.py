@@ -1,0 +1,90 @@
+"""What criteria may ask of raters: `ratings.SCALE.STATISTIC` and `llm.SCALE.STATISTIC`, with `.CATEGORY` for the share of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..quantities import Scale
+from ..records import Analysis, ReliabilityRow
+from . import agreeing, models, sets
+
+# What raters say of images supports a claim only after they were shown to be reliable; these rows show it.
+SHOWING: frozenset[Analysis] = frozenset({"agreement", "attention", "model", "intra_rater"})
+GATES_OF_EXPERTS = (*agreeing.CHIEF, "mean_jaccard")
+GATES_OF_MODELS = (*models.STATISTICS, models.OF_NUMBERS, *sets.SET_STATISTICS)
+_RIGHT = ("accuracy", "precision", "recall", "f1", "macro_f1")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A quantity in its parts, and the rows that answer it. experts: whether experts or language models."""
+
+    experts: bool
+    scale: str
+    statistic: str
+    category: str
+
+    @property
+    def analysis(self) -> Analysis:
+        """The analysis whose rows answer."""
+        name = self.statistic
+        if name in ("share", "mean"):
+            return "share" if name == "share" else "mean"
+        if name in _RIGHT:
+            return "correctness"
+        if name in sets.SET_STATISTICS:
+            return "concepts"
+        if not self.experts:
+            return "model"
+        if name in ("sensitivity", "false_alarm_rate"):
+            return "attention"
+        if name in ("auc_difference", "accuracy_difference"):
+            return "mrmc"
+        return "identification" if name == "hit_rate" else "agreement"
+
+    @property
+    def showing(self) -> bool:
+        """Whether it says how reliable raters are, rather than what they say of images."""
+        return self.analysis in SHOWING
+
+    def answers(self, row: ReliabilityRow) -> bool:
+        """Return whether a row answers, whatever its items."""
+        same = (row.analysis, row.scale, row.statistic, row.category) == (self.analysis, self.scale, self.statistic, self.category)
+        if not self.experts:
+            return same and row.raters.startswith("llm ")
+        return same and row.raters == ("majority" if self.analysis in ("correctness", "concepts") else agreeing.EXPERTS)
+
+
+def asked(quantity: str, scales: Iterable[str] = ()) -> Asked:
+    """Take a quantity apart. scales: the names of the scales, which may hold dots."""
+    source, _, rest = quantity.partition(".")
+    known = max((name for name in scales if rest.startswith(f"{name}.")), key=len, default="")
+    if known:
+        statistic, _, category = rest.removeprefix(f"{known}.").partition(".")
+        return Asked(source == "ratings", known, statistic, category)
+    scale, _, statistic = rest.rpartition(".")
+    return Asked(source == "ratings", scale, statistic, "")
+
+
+def offered(scale: Scale, source: str) -> tuple[str, ...]:
+    """Return the statistics that criteria may ask of a scale, by experts (source ratings) or by language models (llm)."""
+    experts, words = source == "ratings", scale.level in ("nominal", "ordinal")
+    if scale.level == "text":
+        return ()
+    if scale.shows == "grid":
+        return ("hit_rate",) if experts else ()
+    found = (
+        list(agreeing.statistics(scale.level))
+        if experts
+        else list(models.STATISTICS if words else (models.OF_NUMBERS,) if scale.level == "interval" else ())
+    )
+    found += ["self_consistency"] if words and not experts else []
+    found += ["mean"] if scale.level in ("ordinal", "interval") else []
+    found += _RIGHT if scale.truth in ("label", "origin") and words else ()
+    found += [f"share.{category}" for category in scale.categories] if words else []
+    found += ["sensitivity", "false_alarm_rate"] if scale.alarm and experts else []
+    found += ["auc_difference"] if scale.positive and scale.level != "nominal" and experts else []
+    found += ["accuracy_difference"] if scale.truth == "label" and words and experts else []
+    found += sets.SET_STATISTICS if scale.level == "set" and scale.truth == "concepts" else ()
+    return tuple(found)

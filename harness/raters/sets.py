@@ -1,0 +1,113 @@
+"""Answers that are sets of concepts: against the truth, among experts, of models against experts (set-based, per concept)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from ..records import Analysis, ReliabilityRow
+from ..statistics import agreement
+from ..statistics.agreement import Agreement
+from ..statistics.concepts import MEASURES, Estimate, concept_agreement, concept_means, per_concept
+from .agreeing import EXPERTS
+from .desk import Desk
+from .opinions import ALL, Opinions, picked
+
+SET_STATISTICS = MEASURES
+_MAJORITY = "majority"
+
+
+def against_truth(desk: Desk) -> Iterator[ReliabilityRow]:
+    """Yield how far the sets of each rater and model are from those of the images, image by image, and concept by concept."""
+    opinions = desk.opinions
+    for part, named in opinions.parts().items():
+        items = [item for item in named if opinions.fact(item, "concepts")]
+        if not items:
+            continue
+        truth = np.array([opinions.set_of(opinions.fact(item, "concepts")) for item in items])
+        for raters, found, answered in _answers(opinions, items):
+            rows = np.flatnonzero(answered)
+            if len(rows):
+                kept = picked(items, rows)
+                silent = len(items) - len(rows)
+                said = f"{silent} of {len(items)} items without an answer are left out" if silent else ""
+                yield from compared_sets(desk, raters, part, truth[rows], found[rows], kept, said)
+
+
+def _answers(opinions: Opinions, items: Sequence[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    for rater in opinions.experts:
+        yield rater, *opinions.sets(rater, items)
+    if len(opinions.experts) > 1:
+        yield _MAJORITY, *majority(opinions, items)
+    for model in opinions.models:
+        yield f"llm {model}", *opinions.sets(model, items)
+
+
+def majority(opinions: Opinions, items: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the concepts that more than half of the experts who answered named, (items, categories) bool, and which items have any."""
+    sets = [opinions.sets(rater, items) for rater in opinions.experts]
+    votes = np.sum([found & answered[:, None] for found, answered in sets], axis=0)
+    voters = np.sum([answered for _, answered in sets], axis=0)
+    return votes > voters[:, None] / 2, voters > 0
+
+
+def compared_sets(desk: Desk, raters: str, part: str, truth: np.ndarray, found: np.ndarray, items: Sequence[str],
+                  said: str = "", *, against: str = "") -> Iterator[ReliabilityRow]:  # fmt: skip
+    """Yield the set statistics of found against truth, both (items, concepts) bool, and on all items those of each concept.
+
+    against: what stands for the truth, where it is not the concepts of the images.
+    """
+    analysis: Analysis = "model" if against else "concepts"
+    whole, units = concept_agreement(truth, found), desk.opinions.units(items)
+    empty = f"{int(whole.no_truth.sum())} items with nothing to find, {int(whole.none_found.sum())} with nothing found"
+    for name, estimate in concept_means(truth, found, units).items():
+        spread = f"SD over items {float(getattr(whole, name).std()):.3f}; {empty}"
+        note = "; ".join(n for n in (against, said, spread) if n)
+        yield _row(desk, analysis, raters, part, name, estimate, note)
+    if part != ALL:
+        return
+    for concept, estimates in zip(desk.opinions.categories, per_concept(truth, found, units), strict=True):
+        for name, estimate in estimates.items():
+            yield _row(desk, analysis, raters, part, name, estimate, against, concept)
+
+
+def _row(
+    desk: Desk, analysis: Analysis, raters: str, part: str, name: str, estimate: Estimate, note: str, concept: str = ""
+) -> ReliabilityRow:
+    return desk.row(analysis, raters, part, name, estimate.value, interval=estimate.interval, why=estimate.reason, n_items=estimate.n,
+                    n_raters=1, note=note, category=concept)  # fmt: skip
+
+
+def among_experts(desk: Desk) -> Iterator[ReliabilityRow]:
+    """Yield the mean Jaccard index of pairs of experts on all items and parts, and the agreement on each concept."""
+    opinions, q = desk.opinions, 2
+    for part, items in opinions.parts().items():
+        table = _pairwise_jaccard(opinions, items)
+        yield desk.resampled("agreement", EXPERTS, part, "mean_jaccard", _over_pairs, table, items, n_raters=len(opinions.experts), low=0.0)
+    sets = [opinions.sets(rater, opinions.items) for rater in opinions.experts]
+    for k, concept in enumerate(opinions.categories):
+        codes = np.stack([np.where(answered, found[:, k], agreement.MISSING) for found, answered in sets], axis=1)
+        for name in ("percent_agreement", "fleiss_kappa", "gwet_ac1"):
+            statistic = partial(_on, agreement.BATTERIES["nominal"][name], q)
+            yield desk.resampled("agreement", EXPERTS, ALL, name, statistic, codes, opinions.items, n_raters=len(sets), category=concept)
+
+
+def _on(coefficient: agreement.Coefficient, categories: int, codes: np.ndarray) -> Agreement:
+    return coefficient(codes, categories)
+
+
+def _pairwise_jaccard(opinions: Opinions, items: Sequence[str]) -> np.ndarray:
+    """Return (items, pairs) the Jaccard index of each pair of experts, NaN where one of them did not answer."""
+    sets = [opinions.sets(rater, items) for rater in opinions.experts]
+    columns = []
+    for i, (first, seen) in enumerate(sets):
+        for second, too in sets[i + 1 :]:
+            columns.append(np.where(seen & too, concept_agreement(first, second).jaccard, np.nan))
+    return np.stack(columns, axis=1) if columns else np.full((len(items), 1), np.nan)
+
+
+def _over_pairs(table: np.ndarray) -> Agreement:
+    seen = table[~np.isnan(table)]
+    return Agreement(float(seen.mean())) if seen.size else agreement.NO_OVERLAP
