@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from harness.api import Context, InputError, Rating, as_answer
 from harness.studies.build import Built, sampled
 from harness.studies.intake import take_in
 from harness_plugins.importers.study import Study
+from reading_desk import Desk
 
 CONTRAST = 4.5
 SKILL = {"R1": 1.0, "R2": 0.7, "R3": 0.4}
@@ -44,56 +44,6 @@ FOCUS = """() => {
 }"""
 CONTROLS = """() => [...document.querySelectorAll("button, input, textarea")].filter((e) => e.checkVisibility() && !e.disabled)
   .map((e) => e.id || e.name || e.tagName + (e.closest("fieldset")?.dataset.name ?? "") + e.type)"""
-
-
-@dataclass
-class Desk:
-    """One reader before one page."""
-
-    page: Any
-    file: Path
-    requests: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
-        self.page.on("dialog", lambda dialog: dialog.accept())
-        self.page.goto(self.file.as_uri())
-
-    def key(self, *names: str) -> None:
-        """Press keys one after the other."""
-        for name in names:
-            self.page.keyboard.press(name)
-
-    def begin(self) -> None:
-        """Leave the first screen."""
-        self.key("Enter")
-        self.page.wait_for_selector(".question")
-
-    def slot(self) -> str:
-        """Return the slot on screen."""
-        return str(self.page.locator(".question").first.get_attribute("data-slot"))
-
-    def questions(self) -> list[str]:
-        """Return the questions on screen."""
-        return list(self.page.eval_on_selector_all(".question", "all => all.map((e) => e.dataset.name)"))
-
-    def turn(self, key: str) -> None:
-        """Press a key that leads to another slot, and wait for it."""
-        before = self.slot()
-        self.key(key)
-        self.page.wait_for_function("(before) => byId('reading').hidden || document.querySelector('.question').dataset.slot !== before",
-                                    arg=before)  # fmt: skip
-
-    def saved(self, folder: Path) -> Path:
-        """Save the answers and return the file."""
-        with self.page.expect_download() as download:
-            self.key("s")
-        path = folder / download.value.suggested_filename
-        download.value.save_as(path)
-        return path
 
 
 @pytest.fixture
