@@ -366,7 +366,7 @@ CREATE TABLE reliability (
     level DOUBLE CHECK (isfinite(level)),
     bound_low DOUBLE CHECK (isfinite(bound_low)),
     bound_high DOUBLE CHECK (isfinite(bound_high)),
-    p DOUBLE CHECK (p BETWEEN 0 AND 1),
+    p DOUBLE CHECK (isfinite(p)),
     n_items BIGINT NOT NULL,
     n_raters BIGINT NOT NULL,
     trials BIGINT,
@@ -412,7 +412,7 @@ CREATE TABLE consensus (
     method VARCHAR NOT NULL CHECK (method IN ('majority', 'dawid_skene')),
     category VARCHAR,
     status VARCHAR NOT NULL,
-    share DOUBLE CHECK (share BETWEEN 0 AND 1),
+    share DOUBLE CHECK (isfinite(share)),
     n_raters BIGINT NOT NULL
 );
 COMMENT ON TABLE consensus IS 'What the experts say of one item together.';

@@ -24,6 +24,10 @@ def test_an_example_fits_the_components(file: Path, tmp_path: Path, monkeypatch:
     # What a generator reads must be there, and the images of the examples are made by a command of their README.
     folder = shutil.copytree(file.parent, tmp_path / "audit", ignore=shutil.ignore_patterns("out", "data"))
     (folder / "data" / "train").mkdir(parents=True)
+    # So must what readers and models said, which comes from a study that the README builds.
+    (folder / "study").mkdir()
+    for name in ("key.json", "model_answers.jsonl"):
+        (folder / "study" / name).write_text("{}")
     parts = assemble(specfile.read(folder / file.name), Host.discover())
     assert parts.generator is not None
     assert file.name in (file.parent / "README.md").read_text(encoding="utf-8")

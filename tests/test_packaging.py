@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.xdist_group("packaging")  # what is built is built once
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
-RESOURCES = (".sql", ".j2", ".css", ".json", ".woff2", ".ttf", ".otf", ".txt", ".typed")
+RESOURCES = (".sql", ".j2", ".css", ".json", ".woff2", ".ttf", ".otf", ".txt", ".typed", ".html", ".js", ".yaml")
 SOURCES = ("harness", "plugins", "report_templates", "schemas")
 
 

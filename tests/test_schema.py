@@ -19,7 +19,8 @@ from harness.store import Store
 TYPES = {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}
 TABLES = {cls.table: cls for cls in ROWS}
 HASH = "a" * 64
-VIEWS = {"fidelity", "standouts", "dose_response", "utility", "agreement", "trust_profile", "adequacy", "conservation", "current_cells"}
+VIEWS = {"fidelity", "standouts", "dose_response", "utility", "agreement", "recorded_answers", "trust_profile", "adequacy", "conservation",
+         "current_cells"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ from harness.store import LockedError, Store
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 AUDIT = "breast-0a1b2c3d-4e5f6071"
-VIEWS = "adequacy, agreement, conservation, current_cells, dose_response, fidelity, standouts, trust_profile, utility"
+VIEWS = "adequacy, agreement, conservation, current_cells, dose_response, fidelity, recorded_answers, standouts, trust_profile, utility"
 
 
 @pytest.fixture

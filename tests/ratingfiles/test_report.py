@@ -17,7 +17,7 @@ import pytest
 import fabricated_raters as made
 from harness import dossier
 from harness.errors import HarnessError, Problem
-from harness.ratingfiles.reading import report as ratingsreport
+from harness.ratingfiles import report as ratingsreport
 from harness.ratingfiles.report import Report
 from harness.readerspec import ScaleSpec
 
