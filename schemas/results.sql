@@ -422,7 +422,7 @@ COMMENT ON COLUMN consensus.scale IS 'Name of the scale.';
 COMMENT ON COLUMN consensus.item IS 'Id of the rated image.';
 COMMENT ON COLUMN consensus.method IS 'majority: plurality of the ratings, ties left open; dawid_skene: most probable category when raters differ in skill.';
 COMMENT ON COLUMN consensus.category IS 'The category; NULL in a tie or without ratings.';
-COMMENT ON COLUMN consensus.status IS 'majority, plurality, tie or no_ratings; ok for dawid_skene.';
+COMMENT ON COLUMN consensus.status IS 'majority, plurality, tie or no_ratings; of dawid_skene consensus, tie, unsupported (no rater of the item chose the likeliest) or no_ratings.';
 COMMENT ON COLUMN consensus.share IS 'Share of the ratings for category, or its posterior probability; NULL where there is none.';
 COMMENT ON COLUMN consensus.n_raters IS 'Raters of the item (count).';
 

@@ -121,7 +121,7 @@ class Grid:
     def stacked(self) -> bool:
         """Whether intervals stand under their values, because the columns are narrow."""
         narrow = [w for k, w in enumerate(self.widths) if k and k not in self.wide]
-        return bool(narrow) and min(narrow) < 12.4
+        return bool(narrow) and min(narrow) < 13.0
 
 
 class Sheet:

@@ -155,7 +155,17 @@ def _difference(desk: Desk, name: str, first: str, second: str) -> ReliabilityRo
 
     whole = np.column_stack([table, side])
     return desk.resampled(
-        "difference", EXPERTS, f"{first} - {second}", name, statistic, whole, items, n_raters=_raters(table), low=-2.0, quick=quick
+        "difference",
+        EXPERTS,
+        f"{first} - {second}",
+        name,
+        statistic,
+        whole,
+        items,
+        n_raters=_raters(table),
+        low=-2.0,
+        high=2.0,
+        quick=quick,
     )
 
 

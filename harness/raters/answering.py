@@ -90,7 +90,8 @@ def means(desk: Desk) -> Iterator[ReliabilityRow]:
             values = table if numbers else np.where(table < 0, np.nan, table + 1.0)
             rows = np.flatnonzero(~np.isnan(values).all(axis=1))
             yield desk.resampled("mean", raters, part, "mean", as_share, values[rows], picked(items, rows),
-                                 n_raters=values.shape[1], said=said, low=-np.inf, quick=mean_of_many)  # fmt: skip
+                                 n_raters=values.shape[1], said=said, low=-np.inf, high=np.inf,
+                                 quick=mean_of_many)  # fmt: skip
 
 
 def attention(desk: Desk) -> Iterator[ReliabilityRow]:

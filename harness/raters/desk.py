@@ -47,11 +47,13 @@ class Desk:
         )  # fmt: skip
 
     def resampled(self, analysis: Analysis, raters: str, part: str, name: str, statistic: Statistic, table: np.ndarray,
-                  items: Sequence[str], *, n_raters: int, said: str = "", low: float = -1.0, quick: Quick | None = None,
+                  items: Sequence[str], *, n_raters: int, said: str = "", low: float = -1.0, high: float = 1.0,
+                  quick: Quick | None = None,
                   **more: Any) -> ReliabilityRow:  # fmt: skip
         """Return a statistic of a table (items, ...), with its interval over the patients that the items are of.
 
-        said: what must be known beside it. quick: the statistic of many resamples at once, which only saves time.
+        said: what must be known beside it. low, high: what the statistic cannot leave. quick: the statistic of many resamples at once,
+        which only saves time.
         """
         found = statistic(table)
         base: dict[str, Any] = {"n_items": len(table), "n_raters": n_raters, **more}
@@ -64,7 +66,7 @@ class Desk:
         if agreeing:
             answer = agreement.agreement_interval(statistic, table, rng, low, units=units, many=quick)
         else:
-            answer = _plain(statistic, table, rng, units, quick(table) if quick else None)
+            answer = _plain(statistic, table, rng, units, quick(table) if quick else None, (low, high))
         if answer.interval is not None and answer.interval.low == answer.interval.high:
             answer = AgreementInterval(None, "every resample gives the same value, so an interval would have no width")
         note = "; ".join(n for n in (*notes, answer.note if answer.interval else "") if n)
@@ -91,7 +93,8 @@ class Desk:
         return self.row(analysis, raters, part, name, float(successes.sum() / trials.sum()), interval=interval, why=why, **base)
 
 
-def _plain(statistic: Statistic, table: np.ndarray, rng: np.random.Generator, units: np.ndarray, many: Many | None) -> AgreementInterval:
+def _plain(statistic: Statistic, table: np.ndarray, rng: np.random.Generator, units: np.ndarray, many: Many | None,
+           within: tuple[float, float]) -> AgreementInterval:  # fmt: skip
     """Return the interval of a statistic over units: BCa bootstrap up to 50 of them, delete-one jackknife above."""
     _, owner = np.unique(units, return_inverse=True)
     owners = [np.flatnonzero(owner == unit) for unit in range(int(owner.max(initial=-1)) + 1)]
@@ -103,7 +106,7 @@ def _plain(statistic: Statistic, table: np.ndarray, rng: np.random.Generator, un
 
     try:
         if len(owners) > MOST_FOR_BCA:
-            return AgreementInterval(jackknife_t(on, len(owners), many=at_once, whose=whose), "")
+            return AgreementInterval(jackknife_t(on, len(owners), *within, many=at_once, whose=whose), "")
         found = bca_interval(on, len(owners), agreement.REPLICATES, rng, many=at_once, whose=whose)
     except ValueError as error:
         return AgreementInterval(None, str(error))

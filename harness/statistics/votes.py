@@ -46,7 +46,7 @@ class Consensus:
     posterior: (items, categories) float64, chance of each true category given the ratings; of an item without ratings it is the
     prevalence. confusion: (raters, categories, categories) float64, chance of the answer (last axis) given the truth; rows sum to 1, those
     of a rater without ratings are even. prevalence: (categories,). codes: (items,) the likeliest category, -1 where there is none.
-    status: of each item consensus, tie or no_ratings. note: what must be said beside it.
+    status: of each item consensus, tie, unsupported or no_ratings. note: what must be said beside it.
     """
 
     posterior: np.ndarray
@@ -64,8 +64,10 @@ def dawid_skene(codes: np.ndarray, categories: int) -> Consensus:
 
     codes: (items, raters), -1 where missing. It starts from the shares of the votes and draws nothing, so that it always gives the
     same; it stops where no posterior moves by 1e-9 any more, or after 5,000 steps, which is said. Expected counts have a floor of
-    1e-10, so that nothing is impossible. The maximum is the one that the votes lead to, not always the highest. Without any
-    rating prevalence and confusion are even. ValueError where a code is none of the categories.
+    1e-10, so that nothing is impossible, but what nobody ever answered is no true category. The maximum is the one that the votes lead
+    to, not always the highest. A likeliest category that no rater of the item chose is no consensus on it (status unsupported): where
+    raters hardly agree the model may rename its classes. Without any rating prevalence and confusion are even. ValueError where a code is
+    none of the categories.
     """
     codes = np.asarray(codes)
     if codes.ndim != 2 or (codes >= categories).any() or (codes < MISSING).any():
@@ -78,17 +80,17 @@ def dawid_skene(codes: np.ndarray, categories: int) -> Consensus:
         none = np.full(len(codes), MISSING, dtype=np.int64)
         return Consensus(chance, even, np.full(categories, 1 / categories), none,
                          ("no_ratings",) * len(codes), converged=True, steps=0, note="no item has a rating")  # fmt: skip
-    answers = given[rated]
+    answers, possible = given[rated], given.any(axis=(0, 1))
     votes = answers.sum(axis=1)
     posterior, moved, steps = votes / votes.sum(axis=1, keepdims=True), np.inf, 0
     while moved > _STEADY and steps < _MOST_STEPS:
         prevalence, confusion = _maximise(answers, posterior)
-        renewed = _expect(answers, prevalence, confusion)
+        renewed = _expect(answers, prevalence, confusion, possible)
         moved, posterior, steps = float(np.abs(renewed - posterior).max()), renewed, steps + 1
     prevalence, confusion = _maximise(answers, posterior)
     whole = np.tile(prevalence, (len(codes), 1))
     whole[rated] = posterior
-    winners, status = _winners(whole, rated)
+    winners, status = _winners(whole, given)
     raters = int(given.any(axis=(0, 2)).sum())
     notes = [
         "" if moved <= _STEADY else f"not converged after {steps} steps",
@@ -103,19 +105,25 @@ def _maximise(answers: np.ndarray, posterior: np.ndarray) -> tuple[np.ndarray, n
     return posterior.mean(axis=0), confusion / confusion.sum(axis=2, keepdims=True)
 
 
-def _expect(answers: np.ndarray, prevalence: np.ndarray, confusion: np.ndarray) -> np.ndarray:
-    """Return the posterior of the items given prevalence and confusion."""
+def _expect(answers: np.ndarray, prevalence: np.ndarray, confusion: np.ndarray, possible: np.ndarray) -> np.ndarray:
+    """Return the posterior of the items given prevalence and confusion; 0 for categories that are not possible."""
     chance = np.log(np.maximum(prevalence, FLOOR)) + np.einsum("irl,rkl->ik", answers, np.log(confusion))
+    chance = np.where(possible, chance, -np.inf)
     posterior = np.exp(chance - chance.max(axis=1, keepdims=True))
     return np.asarray(posterior / posterior.sum(axis=1, keepdims=True))
 
 
-def _winners(posterior: np.ndarray, rated: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the likeliest category of each rated item, -1 where two are as likely, and the status."""
-    best = posterior.max(axis=1, keepdims=True)
-    tied = (posterior >= best - _CLOSE).sum(axis=1) > 1
-    codes = np.where(rated & ~tied, posterior.argmax(axis=1), MISSING)
-    words = ("no_ratings" if not there else "tie" if tie else "consensus" for there, tie in zip(rated, tied, strict=True))
+def _winners(posterior: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the likeliest category of each rated item, -1 where two are as likely or no rater of the item chose it, and the status."""
+    rated, chosen = np.asarray(given.any(axis=(1, 2))), np.asarray(given.any(axis=1))
+    likeliest = posterior.argmax(axis=1)
+    tied = np.asarray((posterior >= posterior.max(axis=1, keepdims=True) - _CLOSE).sum(axis=1) > 1)
+    supported = np.asarray(chosen[np.arange(len(posterior)), likeliest])
+    codes = np.where(rated & ~tied & supported, likeliest, MISSING)
+    words = (
+        "no_ratings" if not there else "tie" if tie else "consensus" if held else "unsupported"
+        for there, tie, held in zip(rated, tied, supported, strict=True)
+    )
     return codes.astype(np.int64), tuple(words)
 
 

@@ -52,6 +52,7 @@ class Recorded(LLMCheck):
         if self.prompts is not None:
             concepts.require_known((scale for scale in scales if looked_up(scale)), vocabulary, str(self.prompts))
         occasions: dict[str, set[str]] = {}
+        recorded = {(model, scale) for model, _, scale, _ in answers}
         for model, _, _, occasion in answers:
             occasions.setdefault(model, set()).add(occasion)
         for model in sorted(occasions):
@@ -59,6 +60,9 @@ class Recorded(LLMCheck):
                 for repeat, occasion in enumerate(sorted(occasions[model], key=_natural), start=1):
                     known = {scale.name: answers.get((model, item, scale.name, occasion)) for scale in scales}
                     for scale in scales:
+                        # A scale on which the file holds no answer of this model at all was never put to it.
+                        if not {(model, scale.name), (model, scale.describes)} & recorded:
+                            continue
                         if (line := known[scale.name]) is not None:
                             context.asked(line[1].call(repeat))
                         anew = vocabulary is not None and looked_up(scale)

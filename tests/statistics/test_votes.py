@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
+from harness.statistics.agreement import MISSING
 from harness.statistics.votes import Scores, classification, dawid_skene, majority_vote
 
 # Answers of four raters on twenty items, drawn with numpy default_rng(31), "." where one is missing.
@@ -148,3 +149,16 @@ def test_codes_outside_the_categories_are_refused(codes: np.ndarray) -> None:
     """A code that stands for nothing, or a table of another shape, is an error."""
     with pytest.raises(ValueError, match="from -1 to 2"):
         dawid_skene(codes, 3)
+
+
+def test_what_nobody_answered_is_no_consensus() -> None:
+    """Of five categories two were never answered: no item is one of them, nor is it what no reader of the item chose."""
+    rng = np.random.default_rng(5)
+    codes = rng.integers(2, 5, (100, 3))
+    found = dawid_skene(codes, 5)
+    assert (found.posterior[:, :2] == 0).all()
+    unsupported = np.array([status == "unsupported" for status in found.status])
+    assert unsupported.any()
+    assert (found.codes[unsupported] == MISSING).all()
+    kept = found.codes >= 0
+    assert all(code in row for code, row in zip(found.codes[kept], codes[kept], strict=True))
