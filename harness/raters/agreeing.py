@@ -103,10 +103,11 @@ def _by_category(desk: Desk, categories: int) -> Iterator[ReliabilityRow]:
     table = opinions.table(opinions.experts, opinions.items)
     if categories < 3:
         return
-    for k, category in enumerate(opinions.categories):
+    for k in opinions.single:
         one = np.where(table < 0, agreement.MISSING, table == k)
         yield desk.resampled("agreement", EXPERTS, ALL, "fleiss_kappa", partial(_on, agreement.fleiss_kappa, 2), one, opinions.items,
-                             n_raters=_raters(table), category=category)  # fmt: skip
+                             n_raters=_raters(table), category=opinions.categories[k], said=opinions.left_out,
+                             quick=lambda codes: QUICK["nominal"]["fleiss_kappa"](codes, 2))  # fmt: skip
 
 
 def _differences(desk: Desk, names: Sequence[str]) -> Iterator[ReliabilityRow]:

@@ -11,7 +11,7 @@ from ..records import ConsensusRow, RatingRow, ReliabilityRow
 from ..statistics.votes import dawid_skene, majority_vote
 from . import agreeing, answering, models, reading, sets
 from .desk import Desk
-from .opinions import Facts, Opinions
+from .opinions import MOST_CATEGORIES, Facts, Opinions
 
 _WITH_CATEGORIES = ("nominal", "ordinal")
 
@@ -65,12 +65,13 @@ def _of_answers(desk: Desk) -> Iterator[ReliabilityRow | ConsensusRow]:
 
 
 def consensus(desk: Desk) -> Iterator[ConsensusRow]:
-    """Yield the majority and the Dawid-Skene consensus of the experts on each item."""
+    """Yield the majority of the experts on each item, and their consensus after Dawid and Skene where categories are few enough for it."""
     opinions = desk.opinions
     table = opinions.table(opinions.experts, opinions.items)
     if table.shape[1] < 2:
         return
-    vote, skilled = majority_vote(table, len(opinions.categories)), dawid_skene(table, len(opinions.categories))
+    q = len(opinions.categories)
+    vote, skilled = majority_vote(table, q), dawid_skene(table, q) if q <= MOST_CATEGORIES else None
     for k, item in enumerate(opinions.items):
         given = table[k][table[k] >= 0]
         winner = int(vote.codes[k])
@@ -79,6 +80,8 @@ def consensus(desk: Desk) -> Iterator[ConsensusRow]:
             category=opinions.categories[winner] if winner >= 0 else None,
             share=float(np.mean(given == winner)) if winner >= 0 else None,
         )  # fmt: skip
+        if skilled is None:
+            continue
         best = int(skilled.codes[k])
         yield ConsensusRow(
             cell=desk.cell, scale=opinions.scale.name, item=item, method="dawid_skene", status=skilled.status[k], n_raters=len(given),

@@ -13,7 +13,7 @@ from ..statistics.intervals import Many
 from ..statistics.votes import classification, dawid_skene, majority_vote
 from .agreeing import EXPERTS, compared
 from .desk import Desk, as_share, mean_of_many
-from .opinions import ALL, REAL, SYNTHETIC, Opinions, both, picked
+from .opinions import ALL, MOST_CATEGORIES, REAL, SYNTHETIC, Opinions, both, picked
 
 MAJORITY, CONSENSUS = "majority", "consensus"
 SCORES = ("precision", "f1", "macro_f1")
@@ -25,11 +25,11 @@ def shares(desk: Desk) -> Iterator[ReliabilityRow]:
     opinions = desk.opinions
     for part, items in _crossed(opinions).items():
         for raters, table in _of_each(opinions, items):
-            for k, category in enumerate(opinions.categories):
-                yield desk.share("share", raters, part, "share", _hits(table, k), items, category=category)
+            for k in opinions.single:
+                yield desk.share("share", raters, part, "share", _hits(table, k), items, opinions.left_out, category=opinions.categories[k])
     for first, second in compared(opinions.strata):
-        for k, category in enumerate(opinions.categories):
-            yield _share_difference(desk, k, category, first, second)
+        for k in opinions.single:
+            yield _share_difference(desk, k, opinions.categories[k], first, second)
 
 
 def _share_difference(desk: Desk, k: int, category: str, first: str, second: str) -> ReliabilityRow:
@@ -116,7 +116,8 @@ def answerers(opinions: Opinions, items: Sequence[str]) -> Iterator[tuple[str, n
         yield rater, table[place, k]
     if len(opinions.experts) > 1:
         yield MAJORITY, majority_vote(table, q).codes[place]
-        yield CONSENSUS, dawid_skene(table, q).codes[place]
+        if q <= MOST_CATEGORIES:
+            yield CONSENSUS, dawid_skene(table, q).codes[place]
     for model in opinions.models:
         yield _OF_A_MODEL + model, opinions.table((model,), items)[:, 0]
 
@@ -158,7 +159,8 @@ def _of_one(desk: Desk, part: str, raters: str, items: Sequence[str], truth: np.
         yield desk.resampled("correctness", raters, part, name, lambda t, name=name: _weighted(t, q, name), table, items,  # type: ignore[misc]
                              n_raters=n_raters, said=note, low=0.0, quick=partial(_weighted_of_many, q, name))  # fmt: skip
     if part in (ALL, REAL, SYNTHETIC):
-        for k, category in enumerate(opinions.categories):
+        for k in opinions.single:
+            category = opinions.categories[k]
             asked, given = np.flatnonzero(truth == k), np.flatnonzero(codes == k)
             for name, rows in (("recall", asked), ("precision", given)):
                 if len(rows):

@@ -11,7 +11,8 @@ from ..records import ReliabilityRow
 from ..statistics import agreement
 from ..statistics.agreement import MISSING, Agreement
 from ..statistics.icc import icc
-from ..statistics.resamples import QUICK
+from ..statistics.intervals import Many
+from ..statistics.resamples import QUICK, Quick
 from ..statistics.votes import majority_vote
 from . import sets
 from .agreeing import EXPERTS
@@ -64,8 +65,12 @@ def _against(desk: Desk, part: str, model: str, items: Sequence[str], majority: 
         known, q = QUICK["nominal"]["mean_cohen_kappa" if name == "cohen_kappa" else name], none + (silent > 0)
         yield desk.resampled(
             "model", f"llm {model}", part, name, partial(_on, name, q), table, kept, n_raters=2, said="; ".join(n for n in notes if n),
-            low=0.0 if name == "percent_agreement" else -1.0, quick=lambda codes, known=known, q=q: known(codes, q),  # type: ignore[misc]
+            low=0.0 if name == "percent_agreement" else -1.0, quick=partial(_at_once, known, q),
         )  # fmt: skip
+
+
+def _at_once(known: Quick, categories: int, codes: np.ndarray) -> Many | None:
+    return known(codes, categories)
 
 
 def against_mean(desk: Desk) -> Iterator[ReliabilityRow]:

@@ -18,6 +18,8 @@ ALL, REAL, SYNTHETIC = "all", "real", "synthetic"
 # What is no property that items are told apart by: their owner, the right answer, what was planted in them, where a study drew them.
 _NOT_STRATA = frozenset({"origin", "truth", "patient", "planted", "concepts", "case", "stratum"})
 MOST_LEVELS = 12
+# Numbers of single categories are for those that are answered most often; models of raters need far fewer still.
+MOST_CATEGORIES = 40
 Facts = Mapping[str, Mapping[str, str]]
 
 
@@ -35,6 +37,23 @@ class Opinions:
         if self.scale.categories or self.scale.level in ("interval", "text"):
             return self.scale.categories
         return tuple(sorted({word(r) for r in self.rows if r.status == "ok"}))
+
+    @cached_property
+    def single(self) -> tuple[int, ...]:
+        """The codes of the categories that single numbers are about: all, or those answered most often where there are very many."""
+        if len(self.categories) <= MOST_CATEGORIES:
+            return tuple(range(len(self.categories)))
+        counts = Counter(
+            name for r in self.rows if r.status == "ok" for name in (members(word(r)) if self.scale.level == "set" else (word(r),))
+        )
+        order = sorted(range(len(self.categories)), key=lambda k: (-counts[self.categories[k]], k))
+        return tuple(sorted(order[:MOST_CATEGORIES]))
+
+    @property
+    def left_out(self) -> str:
+        """Say which categories have no numbers of their own, or nothing."""
+        n = len(self.categories)
+        return "" if n <= MOST_CATEGORIES else f"the {MOST_CATEGORIES} categories answered most often, of {n}"
 
     @cached_property
     def items(self) -> tuple[str, ...]:

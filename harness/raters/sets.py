@@ -11,8 +11,10 @@ from ..records import Analysis, ReliabilityRow
 from ..statistics import agreement
 from ..statistics.agreement import Agreement
 from ..statistics.concepts import MEASURES, Estimate, concept_agreement, concept_means, per_concept
+from ..statistics.intervals import Many
+from ..statistics.resamples import QUICK
 from .agreeing import EXPERTS
-from .desk import Desk
+from .desk import Desk, mean_of_many
 from .opinions import ALL, Opinions, picked
 
 SET_STATISTICS = MEASURES
@@ -68,9 +70,11 @@ def compared_sets(desk: Desk, raters: str, part: str, truth: np.ndarray, found: 
         yield _row(desk, analysis, raters, part, name, estimate, note)
     if part != ALL:
         return
-    for concept, estimates in zip(desk.opinions.categories, per_concept(truth, found, units), strict=True):
+    single = list(desk.opinions.single)
+    note = "; ".join(n for n in (against, desk.opinions.left_out) if n)
+    for k, estimates in zip(single, per_concept(truth[:, single], found[:, single], units), strict=True):
         for name, estimate in estimates.items():
-            yield _row(desk, analysis, raters, part, name, estimate, against, concept)
+            yield _row(desk, analysis, raters, part, name, estimate, note, desk.opinions.categories[k])
 
 
 def _row(
@@ -85,13 +89,20 @@ def among_experts(desk: Desk) -> Iterator[ReliabilityRow]:
     opinions, q = desk.opinions, 2
     for part, items in opinions.parts().items():
         table = _pairwise_jaccard(opinions, items)
-        yield desk.resampled("agreement", EXPERTS, part, "mean_jaccard", _over_pairs, table, items, n_raters=len(opinions.experts), low=0.0)
+        yield desk.resampled("agreement", EXPERTS, part, "mean_jaccard", _over_pairs, table, items, n_raters=len(opinions.experts), low=0.0,
+                             quick=mean_of_many)  # fmt: skip
     sets = [opinions.sets(rater, opinions.items) for rater in opinions.experts]
-    for k, concept in enumerate(opinions.categories):
+    for k in opinions.single:
+        concept = opinions.categories[k]
         codes = np.stack([np.where(answered, found[:, k], agreement.MISSING) for found, answered in sets], axis=1)
         for name in ("percent_agreement", "fleiss_kappa", "gwet_ac1"):
             statistic = partial(_on, agreement.BATTERIES["nominal"][name], q)
-            yield desk.resampled("agreement", EXPERTS, ALL, name, statistic, codes, opinions.items, n_raters=len(sets), category=concept)
+            yield desk.resampled("agreement", EXPERTS, ALL, name, statistic, codes, opinions.items, n_raters=len(sets), category=concept,
+                                 said=opinions.left_out, quick=partial(_quick, name))  # fmt: skip
+
+
+def _quick(name: str, codes: np.ndarray) -> Many | None:
+    return QUICK["nominal"][name](codes, 2)
 
 
 def _on(coefficient: agreement.Coefficient, categories: int, codes: np.ndarray) -> Agreement:

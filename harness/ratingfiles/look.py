@@ -82,7 +82,9 @@ def _scales(asked: Asked, seen: Sequence[Seen], ratings: Sequence[Rating], notes
             continue
         if asked.level is None and one.why:
             notes.append(f"{one.name} is taken as {level}: {one.why}; --level says otherwise")
-        categories = () if level in ("interval", "text") else asked.categories or one.categories
+        # The order of an ordinal scale is nobody's to guess, nor is a level that happens to be unused.
+        proposed = () if level == "ordinal" else one.categories
+        categories = () if level in ("interval", "text") else asked.categories or proposed
         truths = {r.facts["truth"] for r in ratings if r.scale == one.name and r.facts.get("truth")}
         options: dict[str, Any] = {"name": one.name, "level": level, "categories": categories}
         if level == "nominal" and truths and truths <= set(categories or truths):
@@ -92,7 +94,8 @@ def _scales(asked: Asked, seen: Sequence[Seen], ratings: Sequence[Rating], notes
         try:
             scales.append(ScaleSpec(**options))
         except ValidationError as error:
-            problems.append(Problem(str(error.errors()[0]["msg"]).removeprefix("Value error, "), str(asked.files[0]), "see --level"))
+            what = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+            problems.append(Problem(what, str(asked.files[0]), "--categories with commas between them"))
     raise_if(problems, InputError)
     return scales
 

@@ -29,6 +29,7 @@ _PAIRS = frozenset({"where", "same", "limits", "facts"})
 _KEY = "key.json"
 _ANSWERS = "harness-study-answers-"
 _OLD_OFFICE = bytes.fromhex("d0cf11e0a1b11ae1")
+_ALWAYS_SEVERAL = frozenset({"raters", "scales", "texts", "sets", "missing", "categories"})
 _FEW = 12
 _MOST_WORDS = 50
 
@@ -131,7 +132,7 @@ def _as_option(name: str, value: Any) -> Any:
         split = [re.split(r"=|:\s", pair.strip(), maxsplit=1) for pair in pairs]
         if all(len(pair) == 2 for pair in split):
             return {_unquoted(left): _of_pair(name, _unquoted(right)) for left, right in split}
-    if isinstance(value, str) and name in _SEVERAL and "," in value:
+    if isinstance(value, str) and name in _SEVERAL and ("," in value or name in _ALWAYS_SEVERAL):
         return _listed(value)
     if name == "delimiter" and value == r"\t":
         return "\t"
