@@ -13,7 +13,7 @@ from .components import Component, Extractor, Metric, Perturbation
 from .errors import HarnessError, InputError, Problem, raise_if
 from .host import Host, Offer
 from .quantities import Quantity
-from .raters.quantities import asked, offered
+from .raters.quantities import asked, gates, offered
 from .readerspec import ORIGINS
 from .records import ComponentRow
 from .spec import LESION_SIZE, AuditSpec, Criterion, DataSpec, Reference, digest
@@ -181,6 +181,7 @@ def _needs(file: SpecFile, parts: Parts) -> Iterator[Problem]:
             yield Problem(f"{part.name} needs {need}, and the data have none", file.where("data"), fix)
     yield from _pairs(file, parts)
     yield from _strata(file)
+    yield from _gates(file)
 
 
 def _pairs(file: SpecFile, parts: Parts) -> Iterator[Problem]:
@@ -234,6 +235,16 @@ def _doses(file: SpecFile, parts: Parts) -> Iterator[Problem]:
             yield Problem(f"{part.name}: the dose of concern is yours, and the reason is not", where, fix)
 
 
+def _gates(file: SpecFile) -> Iterator[Problem]:
+    """Yield the gates that name a statistic which is not computed on every part of the items."""
+    for index, scale in enumerate(file.spec.ratings.scales if file.spec.ratings else ()):
+        for kind, source, named in (("experts", "ratings", scale.gates.experts), ("models", "llm", scale.gates.models)):
+            known = gates(scale, source)
+            for name in sorted(set(named) - set(known)):
+                where = file.where("ratings", "scales", index, "gates")
+                yield Problem(f"{scale.name}: gates.{kind} cannot ask for {name}", where, f"known: {_list(known) or 'none on this scale'}")
+
+
 def _of_raters(criterion: Criterion, source: str, spec: AuditSpec) -> Iterator[tuple[str, str]]:
     scales = {s.name: s for s in spec.ratings.scales} if spec.ratings else {}
     wanted = asked(criterion.quantity, scales)
@@ -249,10 +260,11 @@ def _of_raters(criterion: Criterion, source: str, spec: AuditSpec) -> Iterator[t
             "gates: {attention: 0.8, because: ...} in ratings.scales, and planted faults in ratings.study",
         )
     elif scale.shows != "grid" and not wanted.showing and not (scale.gates.experts if wanted.experts else scale.gates.models):
-        kind, example = ("experts", "krippendorff_alpha: 0.667") if wanted.experts else ("models", "cohen_kappa: 0.6")
+        kind = "experts" if wanted.experts else "models"
+        example = "experts: {krippendorff_alpha: 0.667}" + ("" if wanted.experts else ", models: {cohen_kappa: 0.6}")
         yield (
             f"the scale {scale.name} declares no gates.{kind}, so {criterion.quantity} can support nothing",
-            f"gates: {{{kind}: {{{example}}}, because: ...}} in ratings.scales",
+            f"gates: {{{example}, because: ...}} in ratings.scales",
         )
 
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, replace
 
 from .components import FailureMode
 from .quantities import Family, Quantity
+from .raters.opinions import SYNTHETIC
 from .raters.quantities import asked
-from .readerspec import Gates, ScaleSpec
+from .readerspec import ORIGINS, Gates, ScaleSpec
 from .records import EvidenceKind, FindingRow, QualificationRow, ReliabilityRow, ScoreRow
 from .spec import Criterion
 from .verdicts import Band, Decision, mix_of
+
+LEAST_RATERS = 2
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,11 @@ class Evidence:
 
     def looked(self, criterion: Criterion) -> bool:
         """Return whether experts say something of the images: that they agree with each other says nothing of what they see."""
-        return self.kind(criterion) == "E3" and not asked(criterion.quantity, self.scales).showing
+        return self.kind(criterion) == "E3" and not self.shows_raters(criterion)
+
+    def shows_raters(self, criterion: Criterion) -> bool:
+        """Return whether a criterion is about how reliable raters are, and not about images."""
+        return criterion.of_raters and asked(criterion.quantity, self.scales).showing
 
     def family(self, criterion: Criterion) -> Family:
         """Return the family of a criterion's quantity."""
@@ -166,21 +173,18 @@ def _score(criterion: Criterion, stratum: str, rows: Sequence[ScoreRow]) -> Judg
 def _ratings(criterion: Criterion, evidence: Evidence) -> tuple[Judged, ...]:
     """Find what raters say: of all items where it shows how reliable they are, of the synthetic ones where it is about images."""
     wanted = asked(criterion.quantity, evidence.scales)
+    scale = evidence.scales.get(wanted.scale)
     rows = [row for row in evidence.reliability if wanted.answers(row)]
-    if not rows:
-        return (Judged(missing=f"there is no {wanted.statistic} on the scale {wanted.scale}"),)
     each = criterion.strata if criterion.strata_role == "each_must_meet" else ()
-    if not each:
-        seen = {row.items for row in rows}
-        usual = "all" if wanted.showing or "synthetic" not in seen else "synthetic"
-        # Planted faults, and the two sides of a comparison, are items of their own.
-        whole = [row for row in rows if row.items == usual] or rows
-        return tuple(_rated(row, row.raters if len(whole) > 1 else "") for row in whole)
+    parts = [[name] if name in ORIGINS else [f"{SYNTHETIC}, {name}"] for name in each] or [wanted.usual(scale)]
     found: list[Judged] = []
-    for stratum in each:
-        mine = [row for row in rows if row.items == stratum or row.items.startswith(f"{stratum}=")]
-        found += [_rated(row, ", ".join(w for w in (row.items, row.raters if not wanted.experts else "") if w)) for row in mine]
-        found += [] if mine else [Judged(where=stratum, missing=f"there is no {wanted.statistic} on {wanted.scale} in {stratum}")]
+    for names, stratum in zip(parts, each or ("",), strict=True):
+        mine = [row for row in rows if any(row.items == name or row.items.startswith(f"{name}=") for name in names)]
+        for row in mine:
+            who = "" if wanted.experts or len(mine) == 1 else row.raters
+            found.append(_rated(row, ", ".join(word for word in (row.items if each else "", who) if word)))
+        of = f" on {' or '.join(names)} items" if names[0] not in ("all", "planted") else ""
+        found += [] if mine else [Judged(where=stratum, missing=f"there is no {wanted.statistic} on the scale {wanted.scale}{of}")]
     return tuple(found)
 
 
@@ -200,21 +204,39 @@ def ungated(criterion: Criterion, part: Judged, evidence: Evidence) -> str:
     gates = scale.gates if scale is not None else Gates()
     if scale is not None and scale.shows == "grid":
         return _inattentive(wanted.scale, gates, evidence)
-    who = "experts" if wanted.experts else part.raters
-    needed = dict(gates.experts if wanted.experts else gates.models)
-    if not needed:
-        kind = "experts" if wanted.experts else "models"
-        return f"the scale {wanted.scale} declares no gates.{kind}, so nothing says when its raters are reliable enough (R8)"
-    for statistic, least in needed.items():
-        row = _reliability(evidence, wanted.scale, who, statistic, part.items)
-        reason = _below(row, statistic, least, f"{who} on {wanted.scale}{f' in {part.items}' if part.items not in ('', 'all') else ''}")
+    if not gates.experts:
+        return f"the scale {wanted.scale} declares no gates.experts, so nothing says when its raters are reliable enough (R8)"
+    # Both sides of a comparison; a model is held against experts, so theirs come first.
+    for items in part.items.split(" - "):
+        reason = _unreliable(evidence, wanted.scale, "experts", gates.experts, items) or _missed_faults(evidence, wanted.scale, gates)
+        if not reason and not wanted.experts:
+            reason = _unreliable(evidence, wanted.scale, part.raters, gates.models, items)
         if reason:
             return reason
-    if wanted.experts and gates.attention is not None:
-        row = next((r for r in evidence.reliability if (r.scale, r.analysis, r.raters, r.statistic)
-                    == (wanted.scale, "attention", "experts", "sensitivity")), None)  # fmt: skip
-        return _below(row, "share of planted faults noticed", gates.attention, f"experts on {wanted.scale}")
     return ""
+
+
+def _unreliable(evidence: Evidence, scale: str, who: str, needed: Mapping[str, float], items: str) -> str:
+    """Return why raters are not shown to be reliable on these items, or nothing."""
+    if not needed:
+        return f"the scale {scale} declares no gates.models, so nothing says when a model is reliable enough (R8)"
+    named = f"{who} on {scale}{f' in {items}' if items not in ('', 'all') else ''}"
+    for statistic, least in needed.items():
+        row = _reliability(evidence, scale, who, statistic, items)
+        if row is not None and row.n_raters < LEAST_RATERS:
+            return f"{named}: {row.n_raters} rater, and agreement needs {LEAST_RATERS} (R8)"
+        reason = _below(row, statistic, least, named)
+        if reason:
+            return reason
+    return ""
+
+
+def _missed_faults(evidence: Evidence, scale: str, gates: Gates) -> str:
+    if gates.attention is None:
+        return ""
+    row = next((r for r in evidence.reliability if (r.scale, r.analysis, r.raters, r.statistic)
+                == (scale, "attention", "experts", "sensitivity")), None)  # fmt: skip
+    return _below(row, "share of planted faults noticed", gates.attention, f"experts on {scale}")
 
 
 def _inattentive(scale: str, gates: Gates, evidence: Evidence) -> str:

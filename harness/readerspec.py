@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from .quantities import Level, Name, Record, Scale
+from .quantities import NONE, Level, Name, Record, Scale
 
 Agreeing = Annotated[float, Field(ge=-1.0, le=1.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -30,6 +30,8 @@ class Gates(Record):
     def _reasoned(self) -> Self:
         if (self.experts or self.models or self.attention is not None) and not self.because:
             raise ValueError("gates: say because: why raters who reach these values are good enough")
+        if self.models and not self.experts:
+            raise ValueError("gates: a model is held against experts, so models need experts: how far these must agree first")
         return self
 
 
@@ -51,6 +53,8 @@ class ScaleSpec(Scale):
             raise ValueError(f"the {self.level} scale {self.name} {what}")
         if len(set(self.categories)) < len(self.categories):
             raise ValueError(f"the scale {self.name} lists a category twice")
+        if self.level == "set" and any(word == NONE or ";" in word for word in self.categories):
+            raise ValueError(f"the set {self.name}: {NONE} means no category, and a semicolon stands between categories")
         if (self.truth == "concepts") != (self.truth != "" and self.level == "set"):
             raise ValueError(f"the scale {self.name}: concepts are the truth of a set, and of nothing else")
         if self.truth == "origin" and set(self.categories) != set(ORIGINS):

@@ -147,6 +147,17 @@ class Layout(Model):
     masks: MaskRule | None = None
     concepts: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        taken = sorted(RESERVED & set(self.groups))
+        if taken:
+            raise ValueError(f"a group cannot be called {taken[0]}: choose another name")
+        return self
+
+
+# What is known of every image under these names already.
+RESERVED = frozenset({"origin", "planted", "truth", "case", "patient", "label", "concepts", "stratum"})
+
 
 class DataSpec(Layout):
     """The real images and how every arm is preprocessed.

@@ -14,7 +14,7 @@ from ..statistics.agreement import BATTERIES, FROM_ZERO, Agreement, Coefficient
 from ..statistics.icc import FORMS, icc
 from ..statistics.intervals import Many
 from ..statistics.resamples import QUICK
-from .desk import Desk, Quick, Statistic
+from .desk import SEVERAL, Desk, Quick, Statistic
 from .opinions import ALL, REAL, SYNTHETIC, Opinions, picked
 
 EXPERTS = "experts"
@@ -37,7 +37,7 @@ def among_experts(desk: Desk) -> Iterator[ReliabilityRow]:
     battery, q = BATTERIES[opinions.scale.level], len(opinions.categories)
     chief = CHIEF_NUMBERS if numbers else CHIEF
     for part, items in opinions.parts().items():
-        said = _ON_TRUTH if part.startswith(("label=", "truth=")) and opinions.scale.truth == "label" else ""
+        said = _ON_TRUTH if ("label=" in part or "truth=" in part) and opinions.scale.truth == "label" else ""
         table = opinions.table(opinions.experts, items)
         for name in battery if part == ALL else chief:
             if name in FORMS:
@@ -54,8 +54,9 @@ def among_experts(desk: Desk) -> Iterator[ReliabilityRow]:
 def _icc(desk: Desk, part: str, name: str, table: np.ndarray) -> ReliabilityRow:
     found = icc(table, name)
     test = "" if found.f is None else f"F({found.df1}, {found.df2}) = {found.f:.4g}; items that every rater rated"
-    return desk.row("agreement", EXPERTS, part, name, found.agreement.value, interval=found.interval, n_items=found.n_items,
-                    n_raters=found.n_raters, p=found.p, why=found.note or found.agreement.reason,
+    interval, why = (None, SEVERAL) if desk.opinions.clustered else (found.interval, found.note or found.agreement.reason)
+    return desk.row("agreement", EXPERTS, part, name, found.agreement.value, interval=interval, n_items=found.n_items,
+                    n_raters=found.n_raters, p=found.p, why=why if found.agreement.value is not None else found.agreement.reason,
                     status=found.agreement.status, scale_words=interpretation.printed(name, found.agreement.value),
                     note=test)  # fmt: skip
 

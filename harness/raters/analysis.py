@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..errors import InputError, Problem, raise_if
 from ..quantities import Scale
 from ..records import ConsensusRow, RatingRow, ReliabilityRow
 from ..statistics.votes import dawid_skene, majority_vote
@@ -13,6 +14,7 @@ from . import agreeing, answering, models, reading, sets
 from .desk import Desk
 from .opinions import MOST_CATEGORIES, Facts, Opinions
 
+RESERVED = frozenset({"experts", "majority", "consensus"})
 _WITH_CATEGORIES = ("nominal", "ordinal")
 
 
@@ -22,6 +24,7 @@ def analyse(scale: Scale, rows: Sequence[RatingRow], facts: Facts, seed: int, ce
     rows: the ratings of this scale, unusable ones too. facts: of each item; `origin` (real, synthetic), `label` or `truth`, `patient`,
     `planted`, `concepts` (an answer on a set), and whatever else items are told apart by. seed: of every resampling.
     """
+    _require_names(rows)
     opinions = Opinions(scale, tuple(rows), facts)
     desk = Desk(opinions, cell, seed)
     if scale.level == "text":
@@ -32,6 +35,19 @@ def analyse(scale: Scale, rows: Sequence[RatingRow], facts: Facts, seed: int, ce
         yield from reading.identification(desk)
     else:
         yield from _of_answers(desk)
+
+
+def _require_names(rows: Sequence[RatingRow]) -> None:
+    """Refuse raters that could be taken for each other, or for what is computed from all."""
+    kinds: dict[str, set[str]] = {}
+    for row in rows:
+        kinds.setdefault(row.rater, set()).add(row.rater_kind)
+    problems = [
+        Problem(f"an expert and a language model are both called {name}", fix="rename one") for name, k in kinds.items() if len(k) > 1
+    ]
+    wrong = sorted(name for name in kinds if name in RESERVED or name.startswith("llm "))
+    problems += [Problem(f"a rater is called {name!r}, which stands for something else here", fix="rename the rater") for name in wrong]
+    raise_if(problems, InputError)
 
 
 def _of_sets(desk: Desk) -> Iterator[ReliabilityRow]:

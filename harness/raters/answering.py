@@ -18,6 +18,7 @@ from .opinions import ALL, MOST_CATEGORIES, REAL, SYNTHETIC, Opinions, both, pic
 MAJORITY, CONSENSUS = "majority", "consensus"
 SCORES = ("precision", "f1", "macro_f1")
 _OF_A_MODEL = "llm "
+LEAST_CLASSES = 2
 
 
 def shares(desk: Desk) -> Iterator[ReliabilityRow]:
@@ -59,12 +60,8 @@ def _crossed(opinions: Opinions) -> dict[str, tuple[str, ...]]:
     parts = opinions.parts()
     labels = [name for name in opinions.strata if name.startswith(("label=", "truth="))]
     sides = [name for pair in compared(opinions.strata) for name in pair if name not in labels]
-    for label in labels:
-        for side in sides:
-            items = both(opinions.strata[side], opinions.strata[label])
-            if items:
-                parts[f"{side}, {label}"] = items
-    return parts
+    crossed = {f"{side}, {label}": both(opinions.strata[side], opinions.strata[label]) for label in labels for side in sides}
+    return parts | {name: items for name, items in crossed.items() if items}
 
 
 def _of_each(opinions: Opinions, items: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
@@ -126,8 +123,6 @@ def correctness(desk: Desk) -> Iterator[ReliabilityRow]:
     """Yield how right each rater, the consensus of the experts and each model is: no answer, and a tie, count as wrong."""
     opinions = desk.opinions
     for part, named in opinions.parts().items():
-        if part.startswith(("label=", "truth=")) and opinions.scale.truth == "label":
-            continue
         truth = opinions.truth(named)
         items = [item for item, code in zip(named, truth, strict=True) if code >= 0]
         truth = truth[truth >= 0]
@@ -144,8 +139,6 @@ def correctness(desk: Desk) -> Iterator[ReliabilityRow]:
 def _of_one(desk: Desk, part: str, raters: str, items: Sequence[str], truth: np.ndarray, codes: np.ndarray,
             said: str) -> Iterator[ReliabilityRow]:  # fmt: skip
     opinions, silent = desk.opinions, int((codes < 0).sum())
-    if silent == len(codes):
-        return
     q = len(opinions.categories)
     notes = [said, f"{silent} of {len(codes)} items without an answer (or tied) count as wrong" if silent else ""]
     note = "; ".join(n for n in notes if n)
@@ -154,6 +147,9 @@ def _of_one(desk: Desk, part: str, raters: str, items: Sequence[str], truth: np.
     accuracy = desk.share("correctness", raters, part, "accuracy", right, items, note).model_copy(update={"n_raters": n_raters})
     # Recall weighted by how often each category is the truth is the accuracy.
     yield from (accuracy, accuracy.model_copy(update={"statistic": "recall"}))
+    if len(np.unique(truth)) < LEAST_CLASSES:
+        # Within one class every answer of it is precise.
+        return
     table = np.column_stack([truth, codes])
     for name in SCORES:
         yield desk.resampled("correctness", raters, part, name, lambda t, name=name: _weighted(t, q, name), table, items,  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,13 @@ import numpy as np
 from ..records import Analysis, ReliabilityRow
 from ..statistics import agreement, interpretation
 from ..statistics.agreement import Agreement, AgreementInterval
-from ..statistics.intervals import Interval, Many, bca_interval, jackknife_t
+from ..statistics.intervals import LEVEL, Interval, Many, bca_interval, jackknife_t, upper_bound_proportion
 from ..statistics.shares import clustered_share
 from .opinions import Opinions, picked
 
 FEW = 20
+LEAST_CATEGORIES = 2
+SEVERAL = "some patients have several items, which this method takes for independent"
 MOST_FOR_BCA = 50
 _AGREEMENT = frozenset(name for battery in agreement.BATTERIES.values() for name in battery) | {"cohen_kappa"}
 Statistic = Callable[[np.ndarray], Agreement]
@@ -67,6 +70,8 @@ class Desk:
             answer = agreement.agreement_interval(statistic, table, rng, low, units=units, many=quick)
         else:
             answer = _plain(statistic, table, rng, units, quick(table) if quick else None, (low, high))
+        if answer.disagreement_high is not None and table.dtype.kind == "i":
+            answer = _unanimous(statistic, table, units) or answer
         if answer.interval is not None and answer.interval.low == answer.interval.high:
             answer = AgreementInterval(None, "every resample gives the same value, so an interval would have no width")
         note = "; ".join(n for n in (*notes, answer.note if answer.interval else "") if n)
@@ -91,6 +96,29 @@ class Desk:
         except ValueError as error:
             interval, why = None, str(error)
         return self.row(analysis, raters, part, name, float(successes.sum() / trials.sum()), interval=interval, why=why, **base)
+
+
+def _unanimous(statistic: Statistic, table: np.ndarray, units: np.ndarray) -> AgreementInterval | None:
+    """Return the interval where raters never differed: down to the value if they did on as many items as the exact bound allows.
+
+    No disagreement on n items or patients leaves at most the share 1 - (1 - level)^(1/n) with some (Clopper & Pearson 1934). On that share
+    every rater is then taken to have said something else; the categories count as they were answered.
+    """
+    categories, n = int(table.max()) + 1, len(np.unique(units))
+    if categories < LEAST_CATEGORIES:
+        return None
+    ends = []
+    for level in ((1 + LEVEL) / 2, LEVEL):
+        spoilt = table.copy()
+        count = math.ceil(upper_bound_proportion(0, n, level) * len(table))
+        rows = np.linspace(0, len(table) - 1, count).round().astype(np.int64)
+        shifted = (table[rows] + np.arange(table.shape[1])) % categories
+        spoilt[rows] = np.where(table[rows] < 0, table[rows], shifted)
+        ends.append(statistic(spoilt).value)
+    if ends[0] is None or ends[1] is None:
+        return None
+    method = f"no disagreement on {n} items or patients: lower end as if every rater differed on as many as the exact bound allows"
+    return AgreementInterval(Interval(ends[0], 1.0, ends[1], 1.0, method), f"no disagreement observed on {n} items or patients")
 
 
 def _plain(statistic: Statistic, table: np.ndarray, rng: np.random.Generator, units: np.ndarray, many: Many | None,

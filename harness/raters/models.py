@@ -16,8 +16,8 @@ from ..statistics.resamples import QUICK, Quick
 from ..statistics.votes import majority_vote
 from . import sets
 from .agreeing import EXPERTS
-from .desk import Desk
-from .opinions import picked
+from .desk import SEVERAL, Desk
+from .opinions import natural, picked
 
 STATISTICS = ("percent_agreement", "cohen_kappa", "gwet_ac1")
 _KNOWN: dict[str, agreement.Coefficient] = {
@@ -26,6 +26,7 @@ _KNOWN: dict[str, agreement.Coefficient] = {
     "gwet_ac1": agreement.gwet_ac,
 }
 OF_NUMBERS = "icc_a_1"
+LEAST_REPEATS = 2
 AGAINST = "against the majority of the experts"
 
 
@@ -41,7 +42,7 @@ def against_experts(desk: Desk) -> Iterator[ReliabilityRow]:
             continue
         kept, majority = picked(items, rows), majority[rows]
         for model in opinions.models:
-            yield from _against(desk, part, model, kept, majority)
+            yield from _against(desk, part, model, kept, majority, len(items) - len(kept))
         yield from _ceiling(desk, part, items)
         counts = np.bincount(majority, minlength=len(opinions.categories))
         hits = (majority == counts.argmax()).astype(np.float64)[:, None]
@@ -49,23 +50,29 @@ def against_experts(desk: Desk) -> Iterator[ReliabilityRow]:
         yield desk.share("model", EXPERTS, part, "base_rate", hits, kept, said)
 
 
-def _against(desk: Desk, part: str, model: str, items: Sequence[str], majority: np.ndarray) -> Iterator[ReliabilityRow]:
-    """Compare a model's first replies with the majority; no answer is a category of its own, on which no majority ever agrees."""
-    none = len(desk.opinions.categories)
-    asked = desk.opinions.asked[model]
+def _against(desk: Desk, part: str, model: str, items: Sequence[str], majority: np.ndarray, tied: int) -> Iterator[ReliabilityRow]:
+    """Compare a model's first replies with the majority. No answer counts as the category after the majority's, which is wrong.
+
+    A category of its own for it would lower the agreement that chance explains, so that refusing would raise a coefficient.
+    """
+    q, asked = len(desk.opinions.categories), desk.opinions.asked[model]
     rows = np.flatnonzero([item in asked for item in items])
     if not len(rows):
         return
-    kept = picked(items, rows)
+    kept, right = picked(items, rows), majority[rows]
     codes = desk.opinions.table((model,), kept)[:, 0]
     silent = int((codes < 0).sum())
-    notes = [AGAINST, f"{silent} of {len(kept)} items were not answered, which counts as disagreement" if silent else ""]
-    table = np.column_stack([majority[rows], np.where(codes < 0, none, codes)])
+    notes = [
+        AGAINST,
+        f"{silent} of {len(kept)} items were not answered, which counts as disagreement" if silent else "",
+        f"{tied} items without a majority are left out" if tied else "",
+    ]
+    table = np.column_stack([right, np.where(codes < 0, (right + 1) % q, codes)])
     for name in STATISTICS:
-        known, q = QUICK["nominal"]["mean_cohen_kappa" if name == "cohen_kappa" else name], none + (silent > 0)
+        known = QUICK["nominal"]["mean_cohen_kappa" if name == "cohen_kappa" else name]
         yield desk.resampled(
-            "model", f"llm {model}", part, name, partial(_on, name, q), table, kept, n_raters=2, said="; ".join(n for n in notes if n),
-            low=0.0 if name == "percent_agreement" else -1.0, quick=partial(_at_once, known, q),
+            "model", f"llm {model}", part, name, partial(_on, name, q), table, kept, n_raters=len(desk.opinions.experts),
+            said="; ".join(n for n in notes if n), low=0.0 if name == "percent_agreement" else -1.0, quick=partial(_at_once, known, q),
         )  # fmt: skip
 
 
@@ -83,10 +90,14 @@ def against_mean(desk: Desk) -> Iterator[ReliabilityRow]:
         counts = (~np.isnan(experts)).sum(axis=1)
         mean = np.divide(np.nansum(experts, axis=1), counts, out=np.full(len(items), np.nan), where=counts > 0)
         for model in opinions.models:
-            found = icc(np.column_stack([mean, opinions.table((model,), items)[:, 0]]), OF_NUMBERS)
-            yield desk.row("model", f"llm {model}", part, OF_NUMBERS, found.agreement.value, interval=found.interval, n_items=found.n_items,
-                           n_raters=2, why=found.note or found.agreement.reason, status=found.agreement.status,
-                           note="with the mean of the experts, items that both rated")  # fmt: skip
+            answers = opinions.table((model,), items)[:, 0]
+            found = icc(np.column_stack([mean, answers]), OF_NUMBERS)
+            silent = int(np.isnan(answers[[item in opinions.asked[model] for item in items]]).sum())
+            left = f"{silent} items were not answered, and a number that is not there is no disagreement" if silent else ""
+            shut = left or (SEVERAL if opinions.clustered else "")
+            yield desk.row("model", f"llm {model}", part, OF_NUMBERS, found.agreement.value, interval=None if shut else found.interval,
+                           n_items=found.n_items, n_raters=len(opinions.experts), why=shut or found.note or found.agreement.reason,
+                           status=found.agreement.status, note="with the mean of the experts, items that both rated")  # fmt: skip
 
 
 def _on(name: str, categories: int, table: np.ndarray) -> Agreement:
@@ -115,9 +126,11 @@ def with_itself(desk: Desk) -> Iterator[ReliabilityRow]:
     """Yield how far the repeats of each model agree with each other, no answer being a category of its own."""
     opinions = desk.opinions
     for model in opinions.models:
-        mine = [r for r in opinions.rows if r.rater == model and r.item in set(opinions.items)]
-        occasions = sorted({r.occasion for r in mine})
-        if len(occasions) < 2:
+        mine = [r for r in opinions.rows if r.rater == model and r.rater_kind == "llm" and r.item in set(opinions.items)]
+        # What was never asked, such as after a spent budget, is no answer that repeats could share.
+        mine = [r for r in mine if r.status != "missing"]
+        occasions = sorted({r.occasion for r in mine}, key=natural)
+        if len(occasions) < LEAST_REPEATS:
             continue
         items, none = sorted({r.item for r in mine}), len(opinions.categories)
         place = {item: k for k, item in enumerate(items)}
@@ -144,7 +157,7 @@ def sets_against_experts(desk: Desk) -> Iterator[ReliabilityRow]:
         truth, voted = sets.majority(opinions, items)
         for model in opinions.models:
             found, answered = opinions.sets(model, items)
-            rows = np.flatnonzero(voted & answered)
+            rows = np.flatnonzero(voted & [item in opinions.asked[model] for item in items])
             if len(rows):
-                yield from sets.compared_sets(desk, f"llm {model}", part, truth[rows], found[rows], picked(items, rows),
+                yield from sets.compared_sets(desk, f"llm {model}", part, truth[rows], found[rows], answered[rows], picked(items, rows),
                                               against=AGAINST)  # fmt: skip

@@ -104,6 +104,12 @@ class Opinions:
         return self.categories.index(word(row)) if row.status == "ok" else MISSING
 
     @cached_property
+    def clustered(self) -> bool:
+        """Whether some patient has several items, which are then not independent."""
+        owners = [self.fact(item, "patient") for item in self.items if self.fact(item, "patient")]
+        return len(set(owners)) < len(owners)
+
+    @cached_property
     def first(self) -> dict[str, dict[str, RatingRow]]:
         """The usable rating of the first occasion, by rater and item; of a model that gave no usable answer first, none."""
         found: dict[str, dict[str, RatingRow]] = {}
@@ -150,7 +156,7 @@ class Opinions:
 
     @cached_property
     def strata(self) -> dict[str, tuple[str, ...]]:
-        """The parts of the items by name: real, synthetic, label=1, GROUP=level; only those that leave some items out."""
+        """The parts of the items by name: real, synthetic, label=1, GROUP=level; a group of one level is none."""
         parts: dict[str, list[str]] = {}
         for item in self.items:
             for name, level in sorted(self.facts.get(item, {}).items()):
@@ -159,7 +165,7 @@ class Opinions:
                 elif name not in _NOT_STRATA and level and name in self._grouping:
                     parts.setdefault(f"{name}={level}", []).append(item)
         origins = {name: tuple(parts.pop(name)) for name in (REAL, SYNTHETIC) if name in parts}
-        return origins | {name: tuple(parts[name]) for name in sorted(parts, key=natural) if len(parts[name]) < len(self.items)}
+        return origins | {name: tuple(parts[name]) for name in sorted(parts, key=natural)}
 
     @cached_property
     def _grouping(self) -> frozenset[str]:
@@ -168,12 +174,14 @@ class Opinions:
         for item in self.items:
             for name, level in self.facts.get(item, {}).items():
                 levels.setdefault(name, set()).add(level)
-        return frozenset(name for name, found in levels.items() if len(found - {""}) <= MOST_LEVELS)
+        return frozenset(name for name, found in levels.items() if 1 < len(found - {""}) <= MOST_LEVELS)
 
-    def parts(self, *, groups: bool = True) -> dict[str, tuple[str, ...]]:
-        """Return all items and each part of them by name; without groups only the origins."""
-        strata = {name: items for name, items in self.strata.items() if groups or name in (REAL, SYNTHETIC)}
-        return {ALL: self.items, **strata}
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Return all items, each part of them by name, and the synthetic items of each label and group: `synthetic, label=1`."""
+        synthetic = self.strata.get(SYNTHETIC, ())
+        groups = {name: items for name, items in self.strata.items() if name not in (REAL, SYNTHETIC)}
+        crossed = {f"{SYNTHETIC}, {name}": both(items, synthetic) for name, items in groups.items()}
+        return {ALL: self.items, **self.strata, **{name: items for name, items in crossed.items() if items}}
 
 
 def word(row: RatingRow) -> str:

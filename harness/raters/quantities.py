@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from ..quantities import Scale
 from ..records import Analysis, ReliabilityRow
 from . import agreeing, models, sets
+from .opinions import ALL, REAL, SYNTHETIC
 
 # What raters say of images supports a claim only after they were shown to be reliable; these rows show it.
 SHOWING: frozenset[Analysis] = frozenset({"agreement", "attention", "model", "intra_rater"})
-GATES_OF_EXPERTS = (*agreeing.CHIEF, "mean_jaccard")
-GATES_OF_MODELS = (*models.STATISTICS, models.OF_NUMBERS, *sets.SET_STATISTICS)
 _RIGHT = ("accuracy", "precision", "recall", "f1", "macro_f1")
 
 
@@ -47,6 +46,16 @@ class Asked:
     def showing(self) -> bool:
         """Whether it says how reliable raters are, rather than what they say of images."""
         return self.analysis in SHOWING
+
+    def usual(self, scale: Scale | None) -> list[str]:
+        """Return the items that it is about where a criterion names none: an opinion of images is one of synthetic images."""
+        if self.analysis == "mrmc":
+            return [f"{SYNTHETIC} - {REAL}"]
+        if self.analysis == "attention":
+            return ["planted"] if self.statistic == "sensitivity" else [REAL]
+        # Whether an image is real can only be right or wrong on real and synthetic ones together.
+        both = self.analysis == "correctness" and scale is not None and scale.truth == "origin"
+        return [ALL] if self.showing or both or self.analysis == "identification" else [SYNTHETIC]
 
     def answers(self, row: ReliabilityRow) -> bool:
         """Return whether a row answers, whatever its items."""
@@ -88,3 +97,12 @@ def offered(scale: Scale, source: str) -> tuple[str, ...]:
     found += ["accuracy_difference"] if scale.truth == "label" and words and experts else []
     found += sets.SET_STATISTICS if scale.level == "set" and scale.truth == "concepts" else ()
     return tuple(found)
+
+
+def gates(scale: Scale, source: str) -> tuple[str, ...]:
+    """Return the statistics that a gate of a scale may name: those that every part of the items has."""
+    if scale.level == "text" or scale.shows == "grid":
+        return ()
+    if source == "ratings":
+        return {"set": ("mean_jaccard",), "interval": agreeing.CHIEF_NUMBERS}.get(scale.level, agreeing.CHIEF)
+    return {"set": ("jaccard",), "interval": (models.OF_NUMBERS,)}.get(scale.level, models.STATISTICS)

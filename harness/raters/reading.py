@@ -16,7 +16,7 @@ from ..statistics.intervals import LEVEL, Interval
 from ..statistics.mrmc import Mrmc, Test, obuchowski_rockette
 from ..statistics.ustatistics import Contrast, auc_difference, mean_difference
 from .agreeing import EXPERTS
-from .desk import Desk
+from .desk import SEVERAL, Desk
 from .opinions import REAL, SYNTHETIC, Opinions
 
 FEW_READERS, FEW_CASES = 5, 100
@@ -25,11 +25,12 @@ _ORIGINS = (SYNTHETIC, REAL)
 
 @dataclass(frozen=True)
 class _Reading:
-    """Who read what: table (items, readers), and the items of each modality by case; a case has one truth in every modality."""
+    """The items of each modality by case, which has one truth in every modality; twice: items that are another one's case again."""
 
     modalities: tuple[str, ...]
     cases: tuple[str, ...]
     place: dict[tuple[str, str], int]
+    twice: int
 
     def cube(self, values: np.ndarray) -> np.ndarray:
         """Return values (items, readers) as (modality, reader, case), NaN where there is none."""
@@ -44,6 +45,10 @@ def multi_reader(desk: Desk) -> Iterator[ReliabilityRow]:
     opinions = desk.opinions
     reading = _reading(opinions)
     if reading is None or not opinions.experts:
+        return
+    if reading.twice:
+        yield desk.row("mrmc", EXPERTS, "all", "auc_difference", None, status="undefined_duplicates", n_items=len(opinions.items),
+                       n_raters=len(opinions.experts), why=f"{reading.twice} items are read a second time as the same case")  # fmt: skip
         return
     truths = [opinions.fact(item, "truth") for item in opinions.items]
     if opinions.scale.positive and opinions.scale.level in ("ordinal", "interval") and set(truths) > {opinions.scale.positive}:
@@ -64,7 +69,7 @@ def _reading(opinions: Opinions) -> _Reading | None:
         return None
     cases = [opinions.fact(item, "case") or item for item in opinions.items]
     place = {(m, case): k for k, (m, case) in enumerate(zip(named, cases, strict=True)) if m in levels}
-    return _Reading(tuple(levels), tuple(sorted(set(cases))), place)
+    return _Reading(tuple(levels), tuple(sorted(set(cases))), place, sum(m in levels for m in named) - len(place))
 
 
 def _areas(desk: Desk, reading: _Reading, truths: Sequence[str]) -> Iterator[ReliabilityRow]:
@@ -101,9 +106,10 @@ def _of_mrmc(desk: Desk, reading: _Reading, found: Mrmc) -> Iterator[Reliability
             yield desk.row("mrmc", reader, name, "auc", float(area), n_items=of, n_raters=1, note="empirical, ties count half")
         single = found.single[m]
         interval = None
-        if single.low is not None and single.high is not None and single.se is not None and single.df is not None:
+        if not opinions.clustered and single.se is not None and single.df is not None:
             interval = _t(single.auc, single.se, single.df, "Obuchowski-Rockette, Hillis' degrees of freedom", 0.0, 1.0)
-        yield desk.row("mrmc", EXPERTS, name, "auc", single.auc, interval=interval, why=single.reason, n_items=of,
+        yield desk.row("mrmc", EXPERTS, name, "auc", single.auc, interval=interval,
+                       why=SEVERAL if opinions.clustered else single.reason, n_items=of,
                        n_raters=len(opinions.experts), note="; ".join(w for w in (design, few) if w))  # fmt: skip
     for name, test in (("auc_difference", found.rrrc), ("auc_difference_frrc", found.frrc), ("auc_difference_rrfc", found.rrfc)):
         if test is not None:
@@ -135,6 +141,9 @@ def _contrast(desk: Desk, reading: _Reading, name: str, a: int, b: int, contrast
     if contrast is None:
         status = "not_computable" if status == "ok" else status
         return desk.row("mrmc", EXPERTS, items, name, None, why=why or note, status=status, n_items=n, n_raters=readers)
+    if desk.opinions.clustered:
+        return desk.row("mrmc", EXPERTS, items, name, contrast.difference, why=SEVERAL, n_items=n, n_raters=readers,
+                        note=note.split("; F(", maxsplit=1)[0].split("; chi-square(", maxsplit=1)[0])  # fmt: skip
     df = f"t, df {contrast.df:.2f}" if contrast.df is not None else "normal"
     interval = _t(contrast.difference, contrast.se, contrast.df, df)
     return desk.row("mrmc", EXPERTS, items, name, contrast.difference, interval=interval, p=min(max(contrast.p, 0.0), 1.0), n_items=n,
@@ -176,6 +185,8 @@ def identification(desk: Desk) -> Iterator[ReliabilityRow]:
     sizes = {row.item: row.choices for row in opinions.rows if row.choices is not None}
     grids = [item for item in opinions.items if item in sizes]
     if not grids or not opinions.experts:
+        yield desk.row("identification", EXPERTS, "all", "hit_rate", None, status="undefined_no_data", n_items=0, n_raters=0,
+                       why="no rating says of how many images one was picked")  # fmt: skip
         return
     table, real = opinions.table(opinions.experts, grids), opinions.categories.index(REAL)
     hits = np.where(table < 0, np.nan, (table == real).astype(np.float64))

@@ -18,7 +18,7 @@ from .desk import Desk, mean_of_many
 from .opinions import ALL, Opinions, picked
 
 SET_STATISTICS = MEASURES
-_MAJORITY = "majority"
+_MAJORITY, OF_A_MODEL = "majority", "llm "
 
 
 def against_truth(desk: Desk) -> Iterator[ReliabilityRow]:
@@ -30,12 +30,10 @@ def against_truth(desk: Desk) -> Iterator[ReliabilityRow]:
             continue
         truth = np.array([opinions.set_of(opinions.fact(item, "concepts")) for item in items])
         for raters, found, answered in _answers(opinions, items):
-            rows = np.flatnonzero(answered)
+            asked = opinions.asked.get(raters.removeprefix(OF_A_MODEL))
+            rows = np.flatnonzero(answered if asked is None else [item in asked for item in items])
             if len(rows):
-                kept = picked(items, rows)
-                silent = len(items) - len(rows)
-                said = f"{silent} of {len(items)} items without an answer are left out" if silent else ""
-                yield from compared_sets(desk, raters, part, truth[rows], found[rows], kept, said)
+                yield from compared_sets(desk, raters, part, truth[rows], found[rows], answered[rows], picked(items, rows))
 
 
 def _answers(opinions: Opinions, items: Sequence[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -44,7 +42,7 @@ def _answers(opinions: Opinions, items: Sequence[str]) -> Iterator[tuple[str, np
     if len(opinions.experts) > 1:
         yield _MAJORITY, *majority(opinions, items)
     for model in opinions.models:
-        yield f"llm {model}", *opinions.sets(model, items)
+        yield OF_A_MODEL + model, *opinions.sets(model, items)
 
 
 def majority(opinions: Opinions, items: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -55,13 +53,17 @@ def majority(opinions: Opinions, items: Sequence[str]) -> tuple[np.ndarray, np.n
     return votes > voters[:, None] / 2, voters > 0
 
 
-def compared_sets(desk: Desk, raters: str, part: str, truth: np.ndarray, found: np.ndarray, items: Sequence[str],
-                  said: str = "", *, against: str = "") -> Iterator[ReliabilityRow]:  # fmt: skip
+def compared_sets(desk: Desk, raters: str, part: str, truth: np.ndarray, found: np.ndarray, answered: np.ndarray, items: Sequence[str],
+                  *, against: str = "") -> Iterator[ReliabilityRow]:  # fmt: skip
     """Yield the set statistics of found against truth, both (items, concepts) bool, and on all items those of each concept.
 
-    against: what stands for the truth, where it is not the concepts of the images.
+    answered: (items,) bool; what was asked and not answered counts as wrong in every concept. against: what stands for the truth, where
+    it is not the concepts of the images.
     """
     analysis: Analysis = "model" if against else "concepts"
+    silent = int((~answered).sum())
+    found = np.where(answered[:, None], found, ~truth)
+    said = f"{silent} of {len(items)} items were not answered, which counts as wrong" if silent else ""
     whole, units = concept_agreement(truth, found), desk.opinions.units(items)
     empty = f"{int(whole.no_truth.sum())} items with nothing to find, {int(whole.none_found.sum())} with nothing found"
     for name, estimate in concept_means(truth, found, units).items():

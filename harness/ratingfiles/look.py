@@ -50,7 +50,10 @@ def look(asked: Asked, host: Host) -> Report:
     read = reading.read(asked.files, host, asked.overrides)
     notes = list(read.notes)
     scales = _scales(asked, read.scales, read.ratings, notes)
-    rows = [as_row(r, s.level, s.categories) for s in scales for r in read.ratings if r.scale == s.name]
+    rows = [_apart(as_row(r, s.level, s.categories)) for s in scales for r in read.ratings if r.scale == s.name]
+    truths = {r.facts["truth"] for r in read.ratings if r.facts.get("truth")}
+    if asked.positive is not None and asked.positive not in truths:
+        raise InputError(Problem(f"no item's truth is {asked.positive!r}", "--positive", f"known: {', '.join(sorted(truths)) or 'none'}"))
     found: list[ReliabilityRow | ConsensusRow] = []
     for scale in scales:
         mine = [row for row in rows if row.scale == scale.name]
@@ -87,9 +90,14 @@ def _scales(asked: Asked, seen: Sequence[Seen], ratings: Sequence[Rating], notes
         categories = () if level in ("interval", "text") else asked.categories or proposed
         truths = {r.facts["truth"] for r in ratings if r.scale == one.name and r.facts.get("truth")}
         options: dict[str, Any] = {"name": one.name, "level": level, "categories": categories}
-        if level == "nominal" and truths and truths <= set(categories or truths):
+        answers = set(categories) or {str(r.value) for r in ratings if r.scale == one.name and r.value is not None}
+        if level in ("nominal", "ordinal") and truths and truths <= answers and not (level == "ordinal" and truths <= _BINARY):
             options["truth"] = "label"
-        elif level in ("ordinal", "interval") and truths:
+        elif level == "nominal" and truths:
+            odd = ", ".join(sorted(truths - answers)[:5])
+            problems.append(Problem(f"{one.name}: the truth is {odd} for some items, which is no answer on the scale", str(asked.files[0]),
+                                    "write truth and answers alike, or give --categories"))  # fmt: skip
+        if level in ("ordinal", "interval") and truths:
             options["positive"] = _positive(asked, one.name, truths, notes)
         try:
             scales.append(ScaleSpec(**options))
@@ -103,14 +111,17 @@ def _scales(asked: Asked, seen: Sequence[Seen], ratings: Sequence[Rating], notes
 def _positive(asked: Asked, scale: str, truths: set[str], notes: list[str]) -> str:
     """Return the truth that high answers speak for, empty where nobody says; 1 of 0 and 1 needs no saying."""
     if asked.positive is not None:
-        if asked.positive not in truths:
-            raise InputError(Problem(f"no item's truth is {asked.positive!r}", "--positive", f"known: {', '.join(sorted(truths))}"))
         return asked.positive
     if truths == _BINARY:
         notes.append(f"{scale}: high answers are taken to speak for the truth 1; --positive says otherwise")
         return "1"
     notes.append(f"{scale}: no AUC, since nobody says which truth high answers speak for; --positive says it")
     return ""
+
+
+def _apart(row: RatingRow) -> RatingRow:
+    """Return a rating of an image in which a fault was planted as one of another item than the image without."""
+    return row.model_copy(update={"item": f"{row.item}+{row.facts['planted']}"}) if row.facts.get("planted") else row
 
 
 def _facts(rows: Sequence[RatingRow]) -> dict[str, dict[str, str]]:

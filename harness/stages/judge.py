@@ -262,7 +262,9 @@ class _Bench:
 
     def _broken_r8(self) -> str:
         for claim in self._claims():
-            kinds: set[EvidenceKind] = {self.evidence.kind(c) for c in claim}
+            # How far raters agree says nothing of images, unless that is all that is claimed.
+            of_images = [c for c in claim if not self.evidence.shows_raters(c)] or claim
+            kinds: set[EvidenceKind] = {self.evidence.kind(c) for c in of_images}
             if kinds == {"E4"}:
                 return f"the claim of {_ids(claim)} rests on language models alone"
             # A language model speaks beside experts, never in their place.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,8 +15,8 @@ from ..bench import Bench
 from ..catalogue import pseudonym
 from ..cells import Cell, Draft, derive
 from ..checks import Parts
-from ..components import LLMCheck, RatingImporter
-from ..errors import HarnessError, NotComputable, Problem
+from ..components import Context, LLMCheck, RatingImporter
+from ..errors import HarnessError, InputError, NotComputable, Problem
 from ..images import ImageSet
 from ..quantities import ModelCall, Rating, Record, as_answer
 from ..raters.agreeing import statistics
@@ -23,10 +24,11 @@ from ..raters.opinions import word
 from ..raters.rows import as_row
 from ..readerspec import ScaleSpec
 from ..records import CellStatus, FindingRow, JudgeCallRow, RatingRow, ReliabilityRow
-from ..spec import AuditSpec
+from ..spec import AuditSpec, digest
 from .sample import NAMES
 
 _HALF = 0.5
+SPENDING = ("budget", "price", "concurrency", "retries", "wait", "timeout")
 _ROLES = ("test", "train", "validation")
 
 
@@ -34,7 +36,8 @@ def cells(draft: Draft, spec: AuditSpec, parts: Parts, data: str, sample: str, s
     """Add one cell per importer and LLM check, and one per scale for the agreement among them."""
     if spec.ratings is None:
         return []
-    scales = [scale.model_dump(mode="json") for scale in spec.ratings.scales]
+    # Gates are the judge's: another bound asks nobody again.
+    scales = [scale.model_dump(mode="json", exclude={"gates"}) for scale in spec.ratings.scales]
     read = []
     for i, importer in enumerate(parts.importers):
         arguments = {"importer": i, "scales": scales, "data": data, "sample": sample, "sha256": synthetic}
@@ -57,16 +60,33 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     part = bench.parts.importers[cell.arguments["importer"]]
     assert isinstance(part.component, RatingImporter)
     context = bench.context(folder, "read", part.name, part.offer.version)
-    ratings = list(part.component.read(context))
+    ratings = _readable(part.component, context)
     rows = list(_rows(cell, ratings, cell.arguments["scales"]))
     yield from _known(bench, cell, rows)
     for about, text in context.notes.items():
-        yield FindingRow(cell=cell.key, severity="note", kind="ratings_file", text=f"{about}: {text}")
+        yield FindingRow(cell=cell.key, severity="note", kind="ratings_file", text=_unnamed(f"{about}: {text}", ratings))
     yield from _thin_readers(cell, rows)
     known = {scale["name"] for scale in cell.arguments["scales"]}
     for scale, n in sorted(Counter(r.scale for r in ratings if r.scale not in known).items()):
         text = f"{n} ratings on {scale} are left out: model.yaml declares no scale of that name."
         yield FindingRow(cell=cell.key, severity="note", kind="undeclared_scale", text=text)
+
+
+def _readable(importer: RatingImporter, context: Context) -> list[Rating]:
+    """Return the ratings of a file. What it is refused for may name items, and those may be patients: only the places are kept."""
+    try:
+        return list(importer.read(context))
+    except InputError as error:
+        places = ", ".join(sorted({problem.where for problem in error.problems}))
+        what = f"the ratings cannot be read: {len(error.problems)} problems"
+        raise InputError(Problem(what, places, "`harness ratings` on the same file says what is wrong, and what to write")) from None
+
+
+def _unnamed(text: str, ratings: Iterable[Rating]) -> str:
+    """Return a note about a file without the names of items, which may be patients."""
+    for item in sorted({rating.item for rating in ratings}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(item)}(?!\w)", "(an item)", text)
+    return text
 
 
 def _thin_readers(cell: Cell, rows: list[RatingRow]) -> Iterator[FindingRow]:
@@ -94,15 +114,28 @@ def _known(bench: Bench, cell: Cell, rows: Iterable[RatingRow]) -> Iterator[Reco
     facts = _of_images(bench, cell)
     unknown: set[str] = set()
     odd: set[str] = set()
+    seen: dict[tuple[str, str, str, str], str] = {}
     for row in rows:
-        item = datasets.known_as(row.item, names, bench.salt) or (row.item if row.item in facts else None)
-        if item is None:
+        known = datasets.known_as(row.item, names, bench.salt) or (row.item if row.item in facts else None)
+        told, planted = _told(row.facts, bench), row.facts.get("planted", "")
+        image, item = ({}, "") if known is None else (facts[known], known)
+        if not item:
+            # A grid of one study is no grid of another.
+            own = f"{cell.arguments['importer']}/{row.item}" if row.choices is not None else row.item
+            item = pseudonym(own, bench.salt).replace("p-", "item-", 1)
             # Grids, and images in which a fault was planted, are made for the readers alone.
-            unknown |= {row.item} if row.choices is None and not row.facts.get("planted") else set()
-            item = pseudonym(row.item, bench.salt).replace("p-", "item-", 1)
-        told, seen = _told(row.facts, bench), facts.get(item, {})
-        odd |= {item} if any(told.get(name, seen[name]) != seen[name] for name in ("origin", "truth") if name in seen) else set()
-        yield row.model_copy(update={"item": item, "facts": told | seen})
+            unknown |= {row.item} if row.choices is None and not planted else set()
+            # What is no image of this audit is neither one of its real images nor one of its synthetic ones.
+            told.pop("origin", None)
+        odd |= {item} if any(told.get(name, image[name]) != image[name] for name in ("origin", "truth") if name in image) else set()
+        # With a fault in it an image is another one: elsewhere it may be shown, and rated by models, without.
+        item = f"{item}+{planted}" if planted else item
+        key = (row.rater, item, row.scale, row.occasion)
+        if key in seen:
+            what = f"{row.rater} rated one image twice on {row.scale} under two names, first at {seen[key]}"
+            raise HarnessError(Problem(what, row.source, "keep one rating, or give them different occasions"))
+        seen[key] = row.source
+        yield row.model_copy(update={"item": item, "facts": told | image | ({"planted": planted} if planted else {})})
     if unknown:
         text = f"{len(unknown)} rated items are not images of this audit; their names are replaced."
         yield FindingRow(cell=cell.key, severity="note", kind="unknown_items", text=text)
@@ -112,8 +145,8 @@ def _known(bench: Bench, cell: Cell, rows: Iterable[RatingRow]) -> Iterator[Reco
 
 
 def _told(facts: dict[str, str], bench: Bench) -> dict[str, str]:
-    """Return what the file knows of an item, its patient under another name."""
-    return facts | ({"patient": pseudonym(facts["patient"], bench.salt)} if facts.get("patient") else {})
+    """Return what the file knows of an item, its patient and its case under other names."""
+    return facts | {name: pseudonym(facts[name], bench.salt) for name in ("patient", "case") if facts.get(name)}
 
 
 def _sets(bench: Bench, cell: Cell) -> Iterator[ImageSet]:
@@ -131,7 +164,10 @@ def ask(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     assert isinstance(part.component, LLMCheck)
     # Experts saw some images with a fault planted in them, which are not those of the audit.
     rated = {row.item for row in _ratings(bench, arguments["read"]) if not row.facts.get("planted")}
-    context = bench.context(folder, "ask", part.name, part.offer.version, unfinished=cell.key)
+    # What was answered stays answered whoever else is asked, and whatever may be spent now.
+    kept = {name: value for name, value in part.component.model_dump(mode="json").items() if not name.startswith(SPENDING)}
+    journal = f"asked-{digest([part.offer.name, part.offer.version, kept])[:24]}"
+    context = bench.context(folder, "ask", part.name, part.offer.version, unfinished=journal)
     scales = tuple(ScaleSpec.model_validate(scale) for scale in arguments["scales"])
     asked = tuple(scale for scale in scales if scale.shows != "grid")
     ratings: list[Rating] = []
@@ -173,8 +209,14 @@ def agree(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
         text += "; chance-corrected statistics depend on the declared ones."
         yield FindingRow(cell=cell.key, severity="note", kind="undeclared_categories", text=text)
     facts: dict[str, dict[str, str]] = {}
+    seen: dict[tuple[str, str, str], str] = {}
     for row in rows:
         facts.setdefault(row.item, {}).update(row.facts)
+        key = (row.rater, row.item, row.occasion)
+        if key in seen:
+            what = f"{row.rater} rated an item twice on {scale.name}, first at {seen[key]}"
+            raise HarnessError(Problem(what, row.source, "keep one rating, or give them different occasions"))
+        seen[key] = row.source
     yield from raters.analyse(scale, rows, facts, derive(bench.seed, "agreement", scale.name), cell.key)
 
 
@@ -214,7 +256,7 @@ def _rows(cell: Cell, ratings: Iterable[Rating], declared: list[Any]) -> Iterato
         scale = scales[rating.scale]
         key = (rating.item, rating.rater, rating.scale, rating.occasion)
         if key in seen:
-            raise HarnessError(Problem(f"{rating.rater} rated {rating.item} twice on {rating.scale}: {seen[key]}", rating.source,
+            raise HarnessError(Problem(f"{rating.rater} rated an item twice on {rating.scale}, first at {seen[key]}", rating.source,
                                        "keep one rating, or give them different occasions"))  # fmt: skip
         seen[key] = rating.source
         yield as_row(rating, scale["level"], tuple(scale["categories"]), cell.key)

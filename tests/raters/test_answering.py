@@ -86,3 +86,29 @@ def test_scores_of_many_resamples_are_those_of_each(name: str) -> None:
     rows = rng.integers(0, 14, (200, 14))
     many = _weighted_of_many(3, name, table)(np.stack([np.bincount(row, minlength=14) for row in rows]))
     assert many == pytest.approx([_weighted(table[row], 3, name).value for row in rows])
+
+
+def test_raters_who_never_differ_have_a_lower_bound() -> None:
+    """Three readers alike on 24 images: alpha is 1, its lower end that of as many disagreements as 24 images without one allow."""
+    answers = letters("ab" * 12, a="a", b="b")
+    row = found(CLASS, [row for r in "xyz" for row in said(CLASS, r, answers)]).one("agreement", "krippendorff_alpha")
+    assert (row.value, row.ci_high) == (1.0, 1.0)
+    assert 0.6 < (row.ci_low or 0) < (row.bound_low or 0) < 0.95
+    assert "no disagreement" in row.ci_method
+
+
+def test_a_tie_on_every_image_is_an_accuracy_of_nought() -> None:
+    """Two readers who never agree have no majority, and none that is right."""
+    facts = {f"i{k:02d}": {"truth": "a", "origin": "synthetic"} for k in range(4)}
+    rows = said(CLASS, "R1", letters("abab", a="a", b="b")) + said(CLASS, "R2", letters("baba", a="a", b="b"))
+    assert found(CLASS, rows, facts).value("correctness", "accuracy", "majority", "synthetic") == 0.0
+
+
+def test_within_one_class_there_is_accuracy_alone() -> None:
+    """Of one class every answer of it is precise, so precision and F1 would say nothing."""
+    facts = {f"i{k:02d}": {"truth": "ab"[k % 2], "label": str(k % 2), "origin": "synthetic"} for k in range(6)}
+    result = found(CLASS, said(CLASS, "R1", letters("aaaaab", a="a", b="b")), facts)
+    assert result.value("correctness", "accuracy", "R1", "synthetic, label=0") == 1.0
+    assert result.value("correctness", "accuracy", "R1", "synthetic, label=1") == pytest.approx(1 / 3)
+    assert not result.all(analysis="correctness", statistic="f1", items="synthetic, label=0")
+    assert result.all(analysis="correctness", statistic="f1", items="synthetic")

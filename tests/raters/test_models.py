@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.errors import InputError
 from harness.readerspec import ScaleSpec
 from said import Found, found, letters, said
 
@@ -27,7 +28,7 @@ def test_a_constant_answer_is_no_better_than_the_base_rate(beside: Found) -> Non
     """The model agrees on 8 of 10 items, as always answering a would, and its kappa is 0."""
     assert beside.value("model", "percent_agreement", "llm m") == pytest.approx(0.8)
     assert beside.value("model", "base_rate") == pytest.approx(0.8)
-    assert beside.value("model", "cohen_kappa", "llm m") == pytest.approx((0.8 - 0.8 * 0.9) / (1 - 0.8 * 0.9))
+    assert beside.value("model", "cohen_kappa", "llm m") == pytest.approx(0.0, abs=1e-12)
     assert "1 of 10 items were not answered" in beside.one("model", "cohen_kappa", "llm m").note
 
 
@@ -77,3 +78,41 @@ def test_concepts_are_compared_as_sets() -> None:
 def _set(bits: str) -> str:
     names = [f"c{k}" for k, bit in enumerate(bits, 1) if bit == "1"]
     return "; ".join(names) or "none"
+
+
+def test_refusing_never_raises_a_coefficient() -> None:
+    """A wrong answer that becomes a refusal changes nothing: it counts as disagreement, and chance agreement stays that of the scale."""
+    truth = "ab" * 20
+    rows = [row for r in ("R1", "R2") for row in said(CLASS, r, letters(truth, a="a", b="b"))]
+    wrong = said(CLASS, "m", letters(truth[:-8] + "ba" * 4, a="a", b="b"), "llm")
+    refused = [*wrong[:-1], *said(CLASS, "m", {"i39": None}, "llm", status="refused", reason="refused")]
+    for name in ("percent_agreement", "cohen_kappa", "gwet_ac1"):
+        values = [found(CLASS, [*rows, *answers]).value("model", name, "llm m") for answers in (wrong, refused)]
+        assert values[1] == pytest.approx(values[0])
+
+
+def test_a_set_that_was_not_answered_is_wrong_in_every_concept() -> None:
+    """Of four images one is refused: its Jaccard index is 0 and counts, and the note says so."""
+    facts = {f"i{k}": {"concepts": "c1; c2"} for k in range(4)}
+    rows = said(FINDINGS, "m", {f"i{k}": "c1; c2" for k in range(3)}, "llm")
+    rows += said(FINDINGS, "m", {"i3": None}, "llm", status="refused", reason="refused")
+    row = found(FINDINGS, rows, facts).one("concepts", "jaccard", "llm m")
+    assert (row.value, row.n_items) == (pytest.approx(0.75), 4)
+    assert "1 of 4 items were not answered" in row.note
+
+
+def test_images_that_were_never_asked_about_are_no_repeats() -> None:
+    """Two of ten images were asked twice, and answered otherwise the second time: consistency is 0, of two images."""
+    rows = said(CLASS, "m", {"i0": "a", "i1": "b"}, "llm") + said(CLASS, "m", {"i0": "b", "i1": "a"}, "llm", occasion="2")
+    rows += [r for when in "12" for r in said(CLASS, "m", {f"i{k}": None for k in range(2, 10)}, "llm", occasion=when)]
+    row = found(CLASS, rows).one("model", "self_consistency", "llm m")
+    assert (row.value, row.n_items) == (0.0, 2)
+
+
+def test_a_model_and_an_expert_of_one_name_are_refused() -> None:
+    """They would be taken for each other; so would a rater called majority."""
+    rows = said(CLASS, "gpt", {"i0": "a"}) + said(CLASS, "gpt", {"i0": "a"}, "llm")
+    with pytest.raises(InputError, match="both called gpt"):
+        found(CLASS, rows)
+    with pytest.raises(InputError, match="'majority'"):
+        found(CLASS, said(CLASS, "majority", {"i0": "a"}))

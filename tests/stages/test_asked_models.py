@@ -126,3 +126,29 @@ def test_a_spent_budget_leaves_counted_rows(project: Project, service: Service) 
     assert {row.reason for row in rows if row.status == "missing"} == {"the budget of 3 calls was spent"}
     agreed = next(r for r in store.current(ReliabilityRow, audit) if (r.analysis, r.statistic) == ("model", "percent_agreement"))
     assert "5 of 8 items were not answered" in agreed.note
+
+
+def test_what_was_answered_is_not_asked_again_for_another_budget_or_bound(project: Project, service: Service) -> None:
+    """A larger budget asks the rest alone; other gates and another reader's file ask nothing."""
+    rated_items(project)
+    write(project, {"openai_compatible": ENDPOINT | {"budget_calls": 3}})
+    project.audit().run()
+    write(project, {"openai_compatible": ENDPOINT | {"budget_calls": ITEMS}})
+    project.audit().run()
+    assert len(service.requests) == ITEMS
+    gates = {"gates": {"experts": {"percent_agreement": 0.5}, "because": "a test"}}
+    purposes = {"p": {"context_of_use": "c", "uses_model": False}}
+    ratings = {"importers": [{"csv": {"path": "ratings.csv"}}], "llm_checks": [{"openai_compatible": ENDPOINT | {"budget_calls": ITEMS}}],
+               "scales": [SCALES[0] | gates]}  # fmt: skip
+    project.write(ratings=ratings, perturbations=None, metrics=["frechet"], purposes=purposes)
+    project.audit().run()
+    with (project.folder / "ratings.csv").open("a", encoding="utf-8") as stream:
+        stream.writelines(f"{item},R3,diagnosis,benign\n" for item in rated_again(project))
+    project.audit().run()
+    assert len(service.requests) == ITEMS
+
+
+def rated_again(project: Project) -> list[str]:
+    """Return the images that readers rated."""
+    lines = (project.folder / "ratings.csv").read_text(encoding="utf-8").splitlines()[1:]
+    return sorted({line.split(",")[0] for line in lines})

@@ -91,7 +91,7 @@ def evidence(*rows: Record, runs: int = 2) -> Evidence:
 
     kinds = {name: "E2" if name.split(".")[0] in ("classification", "segmentation") else "E1" for name in QUANTITIES}
     scores, planted_rows, agreements, findings = (of(k) for k in (ScoreRow, QualificationRow, ReliabilityRow, FindingRow))
-    gates = Gates(experts={"krippendorff_alpha": 0.4}, because="memo")
+    gates = Gates(experts={"krippendorff_alpha": 0.4}, models={"cohen_kappa": 0.4}, because="memo")
     scales = {"realism": ScaleSpec(name="realism", categories=("yes", "no"), gates=gates)}
     return Evidence(scores, planted_rows, agreements, findings, QUANTITIES, kinds, runs, MODES, scales=scales)  # type: ignore[arg-type]
 
@@ -689,7 +689,10 @@ def test_r5_says_when_it_had_nothing_to_look_at() -> None:
 DETAIL = criterion("C7", "other.sharpness", at_least=0.6, failure_modes=("local_morphology",))
 SEEN = [planted("other.sharpness", name) for name in ("boundary_blur", "radial_gradient")]
 READ = criterion("C8", "ratings.realism.share.yes", at_least=0.4)
-AGREED = (agreement("realism", 0.5, 0.7), agreement("realism", 0.5, 0.7, analysis="share", statistic="share", category="yes"))
+AGREED = (
+    agreement("realism", 0.5, 0.7, items="synthetic"),
+    agreement("realism", 0.5, 0.7, analysis="share", statistic="share", category="yes", items="synthetic"),
+)
 
 
 @pytest.mark.parametrize(
@@ -1087,13 +1090,23 @@ def test_a_language_model_speaks_only_where_it_agrees_with_experts() -> None:
     share = criterion("C1", "llm.plausible.share.yes", at_least=0.8)
     of_model = SAID.model_copy(update={"raters": "llm m"})
     kappa = agreement("plausible", 0.65, 0.8, analysis="model", statistic="cohen_kappa", raters="llm m", items="synthetic")
-    assert gated(of_model, kappa, criterion=share)[0] == "met"
-    assert gated(of_model, kappa.model_copy(update={"raters": "llm other"}), criterion=share)[0] == "unqualified"
-    assert gated(of_model, kappa.model_copy(update={"bound_low": 0.4}), criterion=share)[0] == "unqualified"
+    experts = (agreement("plausible", 0.55, 0.8, items="synthetic"), NOTICED_FAULTS)
+    assert gated(of_model, kappa, *experts, criterion=share)[0] == "met"
+    assert gated(of_model, kappa.model_copy(update={"raters": "llm other"}), *experts, criterion=share)[0] == "unqualified"
+    assert gated(of_model, kappa.model_copy(update={"bound_low": 0.4}), *experts, criterion=share)[0] == "unqualified"
+    weak = agreement("plausible", 0.1, 0.8, items="synthetic")
+    assert "experts on plausible" in gated(of_model, kappa, weak, NOTICED_FAULTS, criterion=share)[1]
+    alone = experts[0].model_copy(update={"n_raters": 1})
+    assert "1 rater" in gated(of_model, kappa, alone, NOTICED_FAULTS, criterion=share)[1]
 
 
 def test_each_stratum_of_raters_must_meet_a_criterion() -> None:
     """Strata name items: the share among real images and among synthetic ones are judged apart, each behind its own gate."""
+    pooled = [SAID.model_copy(update={"items": "label=0"}), agreement("plausible", 0.55, 0.8, items="label=0"), NOTICED_FAULTS]
+    classes = PLAUSIBLE.model_copy(update={"strata": ("label",), "strata_role": "each_must_meet"})
+    assert gated(*pooled, criterion=classes)[0] == "missing"
+    crossed = [row.model_copy(update={"items": "synthetic, label=0"}) for row in pooled[:2]]
+    assert gated(*crossed, NOTICED_FAULTS, criterion=classes)[0] == "met"
     both = PLAUSIBLE.model_copy(update={"strata": ("real", "synthetic"), "strata_role": "each_must_meet"})
     rows = [SAID, SAID.model_copy(update={"items": "real"}), NOTICED_FAULTS]
     agreed = [agreement("plausible", 0.55, 0.8, items=items) for items in ("real", "synthetic")]
@@ -1106,15 +1119,25 @@ def test_r8_a_language_model_never_takes_the_place_of_experts() -> None:
     """A metric and a language model are one kind of evidence; with experts beside them they are three."""
     claim = {"claim": RECALL.claim, "one_kind_because": ""}
     metric = RECALL.model_copy(update={"one_kind_because": ""})
-    model = criterion("C8", "llm.realism.cohen_kappa", at_least=0.4, **claim)
-    expert = criterion("C9", "ratings.realism.krippendorff_alpha", at_least=0.4, **claim)
+    model = criterion("C8", "llm.realism.share.yes", at_least=0.4, **claim)
+    expert = READ.model_copy(update={"id": "C9"} | claim)
+    agreeing = criterion("C9", "ratings.realism.krippendorff_alpha", at_least=0.4, **claim)
+    of_model = {"raters": "llm m", "items": "synthetic"}
     rows = [
-        *RECALLED,
-        agreement("realism", 0.5, 0.7),
-        agreement("realism", 0.5, 0.7, analysis="model", statistic="cohen_kappa", raters="llm m"),
-    ]
-    assert "rests on one kind of evidence" in verdict_of([metric, model], *rows).reason
+        *RECALLED, *AGREED, agreement("realism", 0.5, 0.7),
+        agreement("realism", 0.5, 0.7, analysis="model", statistic="cohen_kappa", **of_model),
+        agreement("realism", 0.5, 0.7, analysis="share", statistic="share", category="yes", **of_model),
+    ]  # fmt: skip
+    for others in ([model], [agreeing], [model, agreeing]):
+        assert "rests on one kind of evidence" in verdict_of([metric, *others], *rows).reason
     assert "R8 is broken" not in verdict_of([metric, model, expert], *rows).reason
+    assert "rests on language models alone" in verdict_of([model, agreeing], *rows).reason
+
+
+def test_readers_who_saw_real_images_alone_say_nothing_of_synthetic_ones() -> None:
+    """Without an answer on synthetic images a criterion on answers is missing, however good those on real ones are."""
+    real = [SAID.model_copy(update={"items": items}) for items in ("all", "real")]
+    assert gated(*real, agreement("plausible", 0.55, 0.8), NOTICED_FAULTS)[0] == "missing"
 
 
 def test_not_finding_real_images_counts_only_for_readers_who_looked() -> None:

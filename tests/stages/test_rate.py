@@ -117,7 +117,7 @@ def test_a_model_that_does_not_answer_disagrees(project: Project) -> None:
     found = Store(project.folder / "results.duckdb").current(ReliabilityRow, audit_id)
     rows = {r.statistic: r for r in found if r.analysis == "model" and r.raters == "llm m1" and r.items == "all"}
     assert rows["percent_agreement"].value == pytest.approx(16 / 24)
-    assert rows["cohen_kappa"].value == pytest.approx((2 / 3 - 1 / 3) / (1 - 1 / 3))
+    assert rows["cohen_kappa"].value == pytest.approx((2 / 3 - 1 / 2) / (1 - 1 / 2))
     assert all(r.n_items == 24 and "8 of 24 items were not answered" in r.note for r in rows.values())
 
 
@@ -161,3 +161,39 @@ def test_the_same_rating_twice_fails_and_names_the_line(project: Project) -> Non
     failed = [c for c in cells if c.status == "failed"]
     assert len(failed) == 1
     assert "ratings.csv:3" in failed[0].reason
+
+
+def test_patients_are_nowhere_in_the_store(project: Project) -> None:
+    """Neither as a case, nor in a note on spellings, nor in what a file is refused for."""
+    known = names(project, "synthetic", 4)
+    lines = [f"{item},{r},diagnosis,benign,CASE_SMITH" for item in (*known, "SMITH_JANE", "Smith_Jane") for r in ("r1", "r2")]
+    ratings = {"importers": [{"csv": {"path": "ratings.csv", "item": "item", "facts": {"case": "case"}}}], "scales": SCALES}
+    (project.folder / "ratings.csv").write_text("\n".join(["item,rater,scale,value,case", *lines]) + "\n", encoding="utf-8")
+    project.write(ratings=ratings, perturbations=None, metrics=["frechet"], purposes={"p": {"context_of_use": "c", "uses_model": False}})
+    project.audit().run()
+    (project.folder / "ratings.csv").write_text("\n".join(["item,rater,scale,value,case", *lines, lines[-1]]) + "\n", encoding="utf-8")
+    audit_id = project.audit().run()
+    failed = [c.reason for c in Store(project.folder / "results.duckdb").current(CellRow, audit_id, stage="rate") if c.status == "failed"]
+    assert "ratings.csv:14" in failed[0]
+    content = (project.folder / "results.duckdb").read_bytes().lower()
+    assert b"smith" not in content
+
+
+def test_one_image_rated_under_two_names_is_refused(project: Project) -> None:
+    """`a.png` and `a` are one image: the second rating by one reader is found once names are tied to images."""
+    item = names(project, "synthetic", 1)[0]
+    audit_id = rated(project, [f"{item},a,diagnosis,benign", f"{item.removesuffix('.png')},a,diagnosis,malignant"])
+    cells = Store(project.folder / "results.duckdb").current(CellRow, audit_id, stage="rate")
+    assert any("rated one image twice on diagnosis under two names" in c.reason for c in cells if c.status == "failed")
+
+
+def test_one_reader_in_two_files_is_refused(project: Project) -> None:
+    """Two importers that hold a rating of one image by one reader contradict each other, or count it twice."""
+    item = names(project, "synthetic", 1)[0]
+    for name, word in (("one", "benign"), ("two", "malignant")):
+        (project.folder / f"{name}.csv").write_text(f"item,rater,scale,value\n{item},a,diagnosis,{word}\n", encoding="utf-8")
+    ratings = {"importers": [{"csv": {"path": f"{name}.csv", "as": name}} for name in ("one", "two")], "scales": SCALES}
+    project.write(ratings=ratings, perturbations=None, metrics=["frechet"], purposes={"p": {"context_of_use": "c", "uses_model": False}})
+    audit_id = project.audit().run()
+    cells = Store(project.folder / "results.duckdb").current(CellRow, audit_id, stage="rate")
+    assert any("rated an item twice on diagnosis" in c.reason for c in cells if c.status == "failed")
