@@ -248,6 +248,10 @@ class RatingImporter(Component):
 
     kind = "rating_importer"
 
+    def asked(self) -> Mapping[str, Scale]:
+        """Return the scales as they were put to the raters, by name, where the file says so: an audit that says otherwise is refused."""
+        return {}
+
     @abstractmethod
     def read(self, context: Context) -> Iterable[Rating]:
         """Yield every rating, the unusable ones too, with a status and a reason."""

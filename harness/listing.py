@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from .components import KINDS, Metric, Perturbation
 from .host import Host, Offer
@@ -47,4 +49,14 @@ def _listed(offer: Offer) -> tuple[str, ...]:
 
 
 def _type(annotation: object) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "").replace("pathlib.", "")
+    if get_origin(annotation) is Annotated:
+        return _type(get_args(annotation)[0])
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation.__name__
+    if get_origin(annotation) is Literal:
+        return " or ".join(repr(value) for value in get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join("nothing" if part is type(None) else _type(part) for part in get_args(annotation))
+    parts = [_type(part) for part in get_args(annotation) if part is not Ellipsis]
+    kind = getattr(get_origin(annotation), "__name__", str(annotation))
+    return f"{kind} of {', '.join(parts)}" if parts else kind

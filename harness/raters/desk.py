@@ -72,6 +72,9 @@ class Desk:
             answer = _plain(statistic, table, rng, units, quick(table) if quick else None, (low, high))
         if answer.disagreement_high is not None and table.dtype.kind == "i":
             answer = _unanimous(statistic, table, units) or answer
+        if answer.interval is not None and found.reason:
+            # Which pairs of raters are defined changes from resample to resample.
+            answer = AgreementInterval(None, found.reason)
         if answer.interval is not None and answer.interval.low == answer.interval.high:
             answer = AgreementInterval(None, "every resample gives the same value, so an interval would have no width")
         note = "; ".join(n for n in (*notes, answer.note if answer.interval else "") if n)

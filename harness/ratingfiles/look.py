@@ -88,6 +88,8 @@ def _scales(asked: Asked, seen: Sequence[Seen], ratings: Sequence[Rating], notes
         # The order of an ordinal scale is nobody's to guess, nor is a level that happens to be unused.
         proposed = () if level == "ordinal" else one.categories
         categories = () if level in ("interval", "text") else asked.categories or proposed
+        if level == "nominal" and not asked.categories:
+            notes.append(f"{one.name}: categories are the answers that occur; --categories declares them, and lists what is none of them")
         truths = {r.facts["truth"] for r in ratings if r.scale == one.name and r.facts.get("truth")}
         options: dict[str, Any] = {"name": one.name, "level": level, "categories": categories}
         answers = set(categories) or {str(r.value) for r in ratings if r.scale == one.name and r.value is not None}

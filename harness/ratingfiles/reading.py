@@ -13,7 +13,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +91,17 @@ def _of_file(path: Path, host: Host, overrides: dict[str, Any]) -> tuple[list[Ra
     assert isinstance(importer, RatingImporter)
     with tempfile.TemporaryDirectory() as folder:
         context = Context(seed=0, workdir=Path(folder))
-        ratings = list(importer.read(context))
+        try:
+            ratings = list(importer.read(context))
+        except InputError as error:
+            raise InputError(*(replace(p, fix=_for_the_command_line(p.fix)) for p in error.problems)) from None
     said = [f"{path.name}: {text}" for text in sniffed.notes]
     return ratings, [*said, *(f"{subject}: {text}" for subject, text in context.notes.items())]
+
+
+def _for_the_command_line(fix: str) -> str:
+    """Return what to do with options as the command takes them: importers write them as model.yaml does."""
+    return re.sub(r"\bwrite (\w+): (.+)$", r"write --option '\1=\2' (several in one, with commas between them)", fix)
 
 
 def sniff(path: Path, overrides: Mapping[str, Any] | None = None) -> Sniffed:
@@ -296,6 +304,11 @@ def _redcap(head: Head, given: dict[str, Any]) -> Sniffed:
 
 def _table(head: Head, given: dict[str, Any], importer: str) -> Sniffed:
     """Return how to read a table."""
+    for name in ("item", "rater", "value", "truth", "modality", "case", "patient", "occasion", "seconds", "by"):
+        named = given.get(name, ())
+        unknown = [column for column in ((named,) if isinstance(named, str) else named) if column not in head.header]
+        if unknown:
+            raise InputError(Problem(f"no column is called {unknown[0]}", f"{head.path} --{name}", f"columns: {', '.join(head.header)}"))
     guess = Guess(head, _facts(dict(given)))
     options = guess.options()
     return Sniffed(importer, head.options | options, tuple(guess.notes))

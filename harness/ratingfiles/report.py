@@ -54,8 +54,10 @@ class Report:
     def wrong(self) -> str:
         """How much is wrong in the files, in one sentence."""
         if not self.problems:
-            return "Nothing was found wrong in the files."
-        return f"{counted(len(self.problems), 'thing')} found wrong in the files; what could not be used took part in nothing."
+            return "Every answer that was given could be used."
+        return (
+            f"{counted(len(self.problems), 'thing')} found wrong in the files, listed below; what could not be used took part in nothing."
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return everything as plain data."""

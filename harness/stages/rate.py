@@ -60,6 +60,7 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     part = bench.parts.importers[cell.arguments["importer"]]
     assert isinstance(part.component, RatingImporter)
     context = bench.context(folder, "read", part.name, part.offer.version)
+    _require_asked(part.component, cell.arguments["scales"])
     ratings = _readable(part.component, context)
     rows = list(_rows(cell, ratings, cell.arguments["scales"]))
     yield from _known(bench, cell, rows)
@@ -70,6 +71,18 @@ def read(bench: Bench, cell: Cell, folder: Path) -> Iterator[Record]:
     for scale, n in sorted(Counter(r.scale for r in ratings if r.scale not in known).items()):
         text = f"{n} ratings on {scale} are left out: model.yaml declares no scale of that name."
         yield FindingRow(cell=cell.key, severity="note", kind="undeclared_scale", text=text)
+
+
+def _require_asked(importer: RatingImporter, declared: list[Any]) -> None:
+    """Refuse answers to a question that is not the declared one."""
+    asked = importer.asked()
+    for scale in declared:
+        put = asked.get(scale["name"])
+        for name in ("question", "level", "categories", "shows") if put is not None else ():
+            was, says = getattr(put, name), tuple(scale[name]) if name == "categories" else scale[name]
+            if was != says:
+                what = f"the {name} of {scale['name']} was {was!r} when raters answered, and model.yaml says {says!r}"
+                raise HarnessError(Problem(what, fix="write it as it was asked, or ask anew under another name"))
 
 
 def _readable(importer: RatingImporter, context: Context) -> list[Rating]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.api import Context, InputError, Problem, Rating, RatingImporter, as_answer
+from harness.api import Context, InputError, Problem, Rating, RatingImporter, Scale, as_answer
 
 KEY_FORMAT = "harness-study-1"
 ANSWERS_FORMAT = "harness-study-answers-1"
@@ -36,6 +36,11 @@ class Study(RatingImporter):
     def inputs(self) -> tuple[Path, ...]:
         """Return the key and the files of answers."""
         return (self.path / KEY, *self._files())
+
+    def asked(self) -> Mapping[str, Scale]:
+        """Return the questions as the pages put them."""
+        asked = ({name: question[name] for name in Scale.model_fields} for question in _key(self.path / KEY)["questions"])
+        return {question["name"]: Scale.model_validate(question) for question in asked}
 
     def read(self, context: Context) -> Iterator[Rating]:
         """Yield a rating per reader, showing and question in the order of the pages; readers without a file are left out."""

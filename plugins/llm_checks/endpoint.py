@@ -143,7 +143,7 @@ class Endpoint:
             if attempt < self._connects:
                 time.sleep(self._pause_s(attempt))
         what = f"leads to a service that cannot be reached ({self._connects} attempts)"
-        raise _problem(self._base_url_env, what, "start the service and run again: what was answered is kept")
+        raise _problem(self._base_url_env, what, "start the service and run again with --retry-failed: what was answered is kept")
 
     def _received(self, url: str, content: bytes) -> tuple[int, Mapping[str, str], bytes]:
         import httpx
@@ -175,12 +175,12 @@ class Endpoint:
         if status in _STOPS:
             named = self._key_env if status in (401, 402, 403) and self._key_env else self._base_url_env
             what = f"does not open the service, which {_STOPS[status]} ({words})"
-            raise _problem(named, what, "correct it, or the option model, and run again: what was answered is kept")
+            raise _problem(named, what, "correct it, or the option model, and run again with --retry-failed: what was answered is kept")
         if status in _TRY_AGAIN or status >= 500:
             wait = retry_after(headers.get("retry-after"))
             if wait is not None and wait > self._timeout_s:
                 what = f"leads to a service that asks to wait {wait:.0f} s, longer than timeout_s ({words})"
-                raise _problem(self._base_url_env, what, "run again later, or raise timeout_s: what was answered is kept")
+                raise _problem(self._base_url_env, what, "try later with --retry-failed, or raise timeout_s: what was answered is kept")
             return Outcome(status="failed", reason=words, again=True, free=True, wait_s=wait)
         if code in _FILTERED:
             return Outcome(status="refused", reason=f"the service filters the question ({words})", free=True)

@@ -47,7 +47,7 @@ def test_text_begins_with_the_files_and_agreement_and_ends_with_what_is_wrong() 
     first = text.splitlines()
     assert first[:4] == [
         "Four readers on breast ultrasound", "  ratings/readers.csv", "Read as a long table with a decimal comma.",
-        "2 things found wrong in the files; what could not be used took part in nothing.",
+        "2 things found wrong in the files, listed below; what could not be used took part in nothing.",
     ]  # fmt: skip
     order = [text.index(word) for word in ("class (nominal scale", "Gates to", "Agreement of experts.", "Answers against", "Wrong in the")]
     assert order == sorted(order)
@@ -106,7 +106,7 @@ def test_many_problems_are_counted_in_text_and_listed_in_json() -> None:
 
 def test_no_problem_is_said_too() -> None:
     """Silence would not tell a clean file from a file that was not checked."""
-    assert "Nothing was found wrong in the files." in ratingsreport.as_text(report(problems=0), "table", 100)
+    assert "Every answer that was given could be used." in ratingsreport.as_text(report(problems=0), "table", 100)
 
 
 def test_the_pdf_is_the_same_each_time_and_carries_the_numbers(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from harness.raters.agreeing import statistics
 from harness.records import CellRow, FindingRow, JudgeCallRow, RatingRow, ReliabilityRow
 from harness.store import Store
+from harness.studies.build import build
 from tiny_audit import Project
 
 SCALES: list[dict[str, Any]] = [{"name": "diagnosis", "categories": ["benign", "malignant"]}]
@@ -197,3 +198,25 @@ def test_one_reader_in_two_files_is_refused(project: Project) -> None:
     audit_id = project.audit().run()
     cells = Store(project.folder / "results.duckdb").current(CellRow, audit_id, stage="rate")
     assert any("rated an item twice on diagnosis" in c.reason for c in cells if c.status == "failed")
+
+
+def test_answers_to_another_question_are_refused(project: Project) -> None:
+    """The study's key holds the question that readers were asked; a model.yaml that words it otherwise does not get their answers."""
+    study = {"readers": ["R1"], "real": 2, "synthetic": 2, "because": "a test"}
+    scale = {"name": "plausible", "categories": ["yes", "no"], "question": "Plausible?"}
+    purposes = {"p": {"context_of_use": "c", "uses_model": False}}
+    project.write(ratings={"scales": [scale], "study": study}, metrics=["frechet"], perturbations=None, purposes=purposes)
+    built = build(project.audit(), project.folder / "study")
+    key = json.loads((built.folder / "key.json").read_text())
+    page = key["readers"]["R1"]
+    slots = {slot: {"seconds": 5.0, "answers": {"plausible": {"value": "yes"}}} for slot in page["slots"]}
+    body = {"format": "harness-study-answers-1", "study": key["study"], "reader": "R1", "page": page["content_sha256"], "slots": slots}
+    (built.folder / "answers").mkdir()
+    (built.folder / "answers" / "R1.json").write_text(json.dumps(body))
+    for question, status in (("Plausible?", "ok"), ("Beautiful?", "failed")):
+        ratings = {"importers": [{"study": {"path": "study"}}], "scales": [scale | {"question": question}], "study": study}
+        project.write(ratings=ratings, metrics=["frechet"], perturbations=None, purposes=purposes)
+        audit_id = project.audit().run()
+        cells = Store(project.folder / "results.duckdb").current(CellRow, audit_id, stage="rate", component="study")
+        assert [c.status for c in cells] == [status], cells[0].reason
+        assert status == "ok" or "was 'Plausible?' when raters answered" in cells[0].reason
