@@ -181,7 +181,7 @@ def _needs(file: SpecFile, parts: Parts) -> Iterator[Problem]:
             yield Problem(f"{part.name} needs {need}, and the data have none", file.where("data"), fix)
     yield from _pairs(file, parts)
     yield from _strata(file)
-    yield from _gates(file)
+    yield from _scales(file)
 
 
 def _pairs(file: SpecFile, parts: Parts) -> Iterator[Problem]:
@@ -235,9 +235,18 @@ def _doses(file: SpecFile, parts: Parts) -> Iterator[Problem]:
             yield Problem(f"{part.name}: the dose of concern is yours, and the reason is not", where, fix)
 
 
-def _gates(file: SpecFile) -> Iterator[Problem]:
-    """Yield the gates that name a statistic which is not computed on every part of the items."""
-    for index, scale in enumerate(file.spec.ratings.scales if file.spec.ratings else ()):
+def _scales(file: SpecFile) -> Iterator[Problem]:
+    """Yield what scales say of each other that is not so, and gates that name what is not computed on every part of the items."""
+    scales = file.spec.ratings.scales if file.spec.ratings else ()
+    known_as = {scale.name: scale for scale in scales}
+    for index, scale in enumerate(scales):
+        here = file.where("ratings", "scales", index)
+        first, _, answer = scale.only_if.partition("=")
+        other = known_as.get(first)
+        if scale.only_if and (other is None or (other.categories and answer not in other.categories)):
+            yield Problem(f"{scale.name}: no scale is answered {scale.only_if!r}", here, "only_if: SCALE=ANSWER, as they are written there")
+        if scale.describes and (scale.describes not in known_as or known_as[scale.describes].level != "text"):
+            yield Problem(f"{scale.name}: describes names no text scale: {scale.describes}", here, "level: text, and its name here")
         for kind, source, named in (("experts", "ratings", scale.gates.experts), ("models", "llm", scale.gates.models)):
             known = gates(scale, source)
             for name in sorted(set(named) - set(known)):

@@ -59,6 +59,28 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
         "no bound on memorisation.authpct says how much is copied\n  AuthPct depends on dimension and n; use memorisation.copied_share",
     ),
     ({"ratings": {"scales": [{"name": "grade", "level": "ordinal"}]}}, "the ordinal scale grade has no order: list its categories"),
+    ({"ratings": {"scales": [{"name": "why", "only_if": "plausble=no"}]}}, "why: no scale is answered 'plausble=no'"),
+    (
+        {"ratings": {"scales": [{"name": "a", "categories": ["yes", "no"]}, {"name": "b", "only_if": "a=perhaps"}]}},
+        "b: no scale is answered",
+    ),
+    (
+        {
+            "ratings": {
+                "scales": [{"name": "fits", "level": "ordinal", "categories": ["1", "2"], "shows": "description", "describes": "wrds"}]
+            }
+        },
+        "fits: describes names no text scale: wrds",
+    ),
+    (
+        {"ratings": {"scales": [{"name": "a", "categories": ["yes", "no"], "gates": {"experts": {"kripendorff": 0.6}, "because": "b"}}]}},
+        "a: gates.experts cannot ask for kripendorff",
+    ),
+    (
+        {"ratings": {"scales": [{"name": "a", "categories": ["yes", "no"], "gates": {"models": {"cohen_kappa": 0.6}, "because": "b"}}]}},
+        "a model is held against experts",
+    ),
+    ({"ratings": {"scales": [{"name": "a", "level": "set", "categories": ["none", "x"]}]}}, "none means no category"),
     (criterion(strata=["scanner"]), "no stratum is called 'scanner'\n  known: label, probe"),
     (criterion(quantity="ratings.realism.krippendorff_alpha", at_most=None, at_least=0.4), "unknown quantity 'ratings.realism"),
 ]
