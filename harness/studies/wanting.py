@@ -87,9 +87,9 @@ def _question(scale: Scale, before: Sequence[Scale], place: str) -> Iterator[Pro
         if other is None or not equals:
             yield Problem(f"{scale.name} is asked only if {scale.only_if}, and the study does not ask {name} before it of the same image",
                           place, "write only_if: SCALE=ANSWER, and ask that scale first")  # fmt: skip
-        elif other.shows == "grid" or (other.categories and answer not in other.categories):
-            yield Problem(f"{scale.name} is asked only if {name} is {answer!r}, which is none of its answers", place,
-                          f"answers of {name}: {', '.join(other.categories)}")  # fmt: skip
+        elif other.shows == "grid":
+            yield Problem(f"{scale.name} is asked only if {name} is {answer!r}, and which image of a grid is picked is no answer of its own",
+                          place, "leave only_if out")  # fmt: skip
 
 
 def _is_number(word: str) -> bool:
@@ -107,8 +107,6 @@ def _descriptions(questions: Sequence[Scale], scales: Sequence[Scale], models: i
         yield Problem(f"an image has one description beside it, and the study asks about {' and '.join(described)}", place,
                       "make one study for each")  # fmt: skip
     for name in described:
-        if not any(scale.name == name and scale.level == "text" for scale in scales):
-            yield Problem(f"{name!r} is no scale of level text, so it holds no descriptions", place, "name the scale that a model answers")
         if not models:
             yield Problem(f"no language model answers {name}, so there are no descriptions to judge", where("ratings"),
                           "give llm_checks, such as recorded with the file of answers")  # fmt: skip
