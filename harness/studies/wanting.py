@@ -88,8 +88,8 @@ def _question(scale: Scale, before: Sequence[Scale], place: str) -> Iterator[Pro
             yield Problem(f"{scale.name} is asked only if {scale.only_if}, and the study does not ask {name} before it of the same image",
                           place, "write only_if: SCALE=ANSWER, and ask that scale first")  # fmt: skip
         elif other.shows == "grid":
-            yield Problem(f"{scale.name} is asked only if {name} is {answer!r}, and which image of a grid is picked is no answer of its own",
-                          place, "leave only_if out")  # fmt: skip
+            yield Problem(f"{scale.name} is asked only if {name} is {answer!r}, and a grid is answered by its images alone", place,
+                          "leave only_if out")  # fmt: skip
 
 
 def _is_number(word: str) -> bool:
