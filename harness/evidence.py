@@ -266,7 +266,8 @@ def _below(row: ReliabilityRow | None, statistic: str, least: float, who: str) -
     if row.bound_low is None:
         return f"{statistic} of {who} has no lower bound, and the gate asks for {least:g} (R8)"
     if row.bound_low < least:
-        return f"{statistic} of {who} is {row.value:.2f}, lower bound {row.bound_low:.2f}, and the gate asks for {least:g} (R8)"
+        low = next(text for text in (f"{row.bound_low:.{k}f}" for k in (2, 3, 4, 17)) if float(text) != least)
+        return f"{statistic} of {who} is {row.value:.2f}, lower bound {low}, and the gate asks for {least:g} (R8)"
     return ""
 
 

@@ -103,8 +103,9 @@ def _unnamed(text: str, ratings: Iterable[Rating]) -> str:
 
 
 def _thin_readers(cell: Cell, rows: list[RatingRow]) -> Iterator[FindingRow]:
-    """Name the readers who rated fewer than half of the items of a scale."""
-    for scale in sorted({row.scale for row in rows}):
+    """Name the readers who rated fewer than half of the items of a scale; free text may stay empty."""
+    free = {scale["name"] for scale in cell.arguments["scales"] if scale["level"] == "text"}
+    for scale in sorted({row.scale for row in rows} - free):
         mine = [row for row in rows if row.scale == scale]
         items = {row.item for row in mine}
         for rater in sorted({row.rater for row in mine}):

@@ -1060,6 +1060,8 @@ def test_experts_support_a_claim_only_behind_open_gates() -> None:
     assert gated(SAID, elsewhere, NOTICED_FAULTS)[0] == "unqualified"
     status, reason = gated(SAID, agreement("plausible", 0.3, 0.8, items="synthetic"), NOTICED_FAULTS)
     assert (status, "lower bound 0.30, and the gate asks for 0.5 (R8)" in reason) == ("unqualified", True)
+    close = gated(SAID, agreement("plausible", 0.4996, 0.8, items="synthetic"), NOTICED_FAULTS)[1]
+    assert "lower bound 0.4996, and the gate asks for 0.5" in close
     status, reason = gated(SAID, agreed, NOTICED_FAULTS.model_copy(update={"bound_low": 0.6}))
     assert (status, "share of planted faults noticed" in reason) == ("unqualified", True)
     assert gated(SAID, agreed)[0] == "unqualified"
