@@ -253,7 +253,7 @@ def fetch(
     ] = None,
     into: Annotated[Path, typer.Option("--into", help="Folder to write to.")] = Path("weights"),
 ) -> None:
-    """Download public weights files and check their digests; the only command that uses a network."""
+    """Download public weights files and check their digests. Besides it only an LLM check or a generator that you list uses a network."""
     from . import fetch as weights
 
     if not names:
