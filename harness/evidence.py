@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from .components import FailureMode
 from .quantities import Family, Quantity
-from .raters.opinions import SYNTHETIC
 from .raters.quantities import asked
 from .readerspec import ORIGINS, Gates, ScaleSpec
-from .records import EvidenceKind, FindingRow, QualificationRow, ReliabilityRow, ScoreRow
+from .records import SYNTHETIC, EvidenceKind, FindingRow, QualificationRow, ReliabilityRow, ScoreRow
 from .spec import Criterion
 from .verdicts import Band, Decision, mix_of
 

@@ -260,6 +260,11 @@ Analysis = Literal[
 ]  # fmt: skip
 
 
+# What stands in `raters` where it is no single expert, MODEL before the model's name; and in `items` where it is no stratum.
+EXPERTS, MAJORITY, CONSENSUS, MODEL = "experts", "majority", "consensus", "llm "
+ALL, REAL, SYNTHETIC = "all", "real", "synthetic"
+
+
 class ReliabilityRow(Valued):
     """A number about raters: how far they agree, how right they are, what they say. The analyses are those of `raters`.
 

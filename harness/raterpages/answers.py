@@ -7,16 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..readerspec import ScaleSpec
-from ..records import ReliabilityRow
+from ..records import ALL, EXPERTS, MAJORITY, MODEL, REAL, SYNTHETIC, ReliabilityRow
 from ..wording import estimate, number
 from .figures import Plot, Point, Strip
 from .grids import (
-    ALL,
-    EXPERTS,
-    MAJORITY,
-    MODEL,
-    REAL,
-    SYNTHETIC,
     Entry,
     Filling,
     Grid,

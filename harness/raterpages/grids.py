@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..records import ReliabilityRow
+from ..records import ALL, CONSENSUS, EXPERTS, MAJORITY, MODEL, REAL, SYNTHETIC, ReliabilityRow
 from ..wording import counted, estimate, minus, number
 
-ALL, REAL, SYNTHETIC, EXPERTS, MAJORITY, CONSENSUS, MODEL = "all", "real", "synthetic", "experts", "majority", "consensus", "llm "
 NAMES = {
     "percent_agreement": ("Percent agreement", "APP"),
     "unanimity": ("Unanimity", ""),

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 
 from ..content import Disputed, RatingCount
 from ..readerspec import ScaleSpec
-from ..records import ConsensusRow, JudgeCallRow, ReliabilityRow
+from ..records import ALL, EXPERTS, MODEL, ConsensusRow, JudgeCallRow, ReliabilityRow
 from ..wording import counted, listed, number
 from . import answers
 from .figures import Plot, Point, Strip
 from .grids import (
-    ALL,
-    EXPERTS,
     METHODS,
-    MODEL,
     Entry,
     Filling,
     Grid,

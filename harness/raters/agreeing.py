@@ -8,16 +8,15 @@ from itertools import combinations
 
 import numpy as np
 
-from ..records import Analysis, ReliabilityRow
+from ..records import ALL, EXPERTS, REAL, SYNTHETIC, Analysis, ReliabilityRow
 from ..statistics import agreement, interpretation
 from ..statistics.agreement import BATTERIES, FROM_ZERO, Agreement, Coefficient
 from ..statistics.icc import FORMS, icc
 from ..statistics.intervals import Many
 from ..statistics.resamples import QUICK
 from .desk import SEVERAL, Desk, Quick, Statistic
-from .opinions import ALL, REAL, SYNTHETIC, Opinions, picked
+from .opinions import Opinions, picked
 
-EXPERTS = "experts"
 # On parts of the items only those that readers compare; the whole battery is for all items.
 CHIEF = ("percent_agreement", "fleiss_kappa", "mean_cohen_kappa", "krippendorff_alpha", "gwet_ac1")
 CHIEF_NUMBERS = ("krippendorff_alpha", "icc_a_1")

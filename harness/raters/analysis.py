@@ -8,13 +8,13 @@ import numpy as np
 
 from ..errors import InputError, Problem, raise_if
 from ..quantities import Scale
-from ..records import ConsensusRow, RatingRow, ReliabilityRow
+from ..records import CONSENSUS, EXPERTS, MAJORITY, MODEL, ConsensusRow, RatingRow, ReliabilityRow
 from ..statistics.votes import dawid_skene, majority_vote
 from . import agreeing, answering, models, reading, sets
 from .desk import Desk
 from .opinions import MOST_CATEGORIES, Facts, Opinions
 
-RESERVED = frozenset({"experts", "majority", "consensus"})
+RESERVED = frozenset({EXPERTS, MAJORITY, CONSENSUS})
 _WITH_CATEGORIES = ("nominal", "ordinal")
 
 
@@ -45,7 +45,7 @@ def _require_names(rows: Sequence[RatingRow]) -> None:
     problems = [
         Problem(f"an expert and a language model are both called {name}", fix="rename one") for name, k in kinds.items() if len(k) > 1
     ]
-    wrong = sorted(name for name in kinds if name in RESERVED or name.startswith("llm "))
+    wrong = sorted(name for name in kinds if name in RESERVED or name.startswith(MODEL))
     problems += [Problem(f"a rater is called {name!r}, which stands for something else here", fix="rename the rater") for name in wrong]
     raise_if(problems, InputError)
 

@@ -7,17 +7,15 @@ from functools import partial
 
 import numpy as np
 
-from ..records import ReliabilityRow
+from ..records import ALL, CONSENSUS, EXPERTS, MAJORITY, MODEL, REAL, SYNTHETIC, ReliabilityRow
 from ..statistics.agreement import Agreement
 from ..statistics.intervals import Many
 from ..statistics.votes import classification, dawid_skene, majority_vote
-from .agreeing import EXPERTS, compared
+from .agreeing import compared
 from .desk import Desk, as_share, mean_of_many
-from .opinions import ALL, MOST_CATEGORIES, REAL, SYNTHETIC, Opinions, both, picked
+from .opinions import MOST_CATEGORIES, Opinions, both, picked
 
-MAJORITY, CONSENSUS = "majority", "consensus"
 SCORES = ("precision", "f1", "macro_f1")
-_OF_A_MODEL = "llm "
 LEAST_CLASSES = 2
 
 
@@ -70,7 +68,7 @@ def _of_each(opinions: Opinions, items: Sequence[str]) -> Iterator[tuple[str, np
     for rater in opinions.experts:
         yield rater, opinions.table((rater,), items)
     for model in opinions.models:
-        yield _OF_A_MODEL + model, opinions.table((model,), items)
+        yield MODEL + model, opinions.table((model,), items)
 
 
 def _hits(table: np.ndarray, k: int) -> np.ndarray:
@@ -116,7 +114,7 @@ def answerers(opinions: Opinions, items: Sequence[str]) -> Iterator[tuple[str, n
         if q <= MOST_CATEGORIES:
             yield CONSENSUS, dawid_skene(table, q).codes[place]
     for model in opinions.models:
-        yield _OF_A_MODEL + model, opinions.table((model,), items)[:, 0]
+        yield MODEL + model, opinions.table((model,), items)[:, 0]
 
 
 def correctness(desk: Desk) -> Iterator[ReliabilityRow]:
@@ -130,7 +128,7 @@ def correctness(desk: Desk) -> Iterator[ReliabilityRow]:
         if not items:
             continue
         for raters, codes in answerers(opinions, items):
-            asked = opinions.asked.get(raters.removeprefix(_OF_A_MODEL))
+            asked = opinions.asked.get(raters.removeprefix(MODEL))
             rows = np.arange(len(items)) if asked is None else np.flatnonzero([item in asked for item in items])
             if len(rows):
                 yield from _of_one(desk, part, raters, picked(items, rows), truth[rows], codes[rows], said)

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from ..records import ReliabilityRow
+from ..records import EXPERTS, MODEL, ReliabilityRow
 from ..statistics import agreement
 from ..statistics.agreement import MISSING, Agreement
 from ..statistics.icc import icc
@@ -15,7 +15,6 @@ from ..statistics.intervals import Many
 from ..statistics.resamples import QUICK, Quick
 from ..statistics.votes import majority_vote
 from . import sets
-from .agreeing import EXPERTS
 from .desk import SEVERAL, Desk
 from .opinions import natural, picked
 
@@ -71,7 +70,7 @@ def _against(desk: Desk, part: str, model: str, items: Sequence[str], majority: 
     for name in STATISTICS:
         known = QUICK["nominal"]["mean_cohen_kappa" if name == "cohen_kappa" else name]
         yield desk.resampled(
-            "model", f"llm {model}", part, name, partial(_on, name, q), table, kept, n_raters=len(desk.opinions.experts),
+            "model", MODEL + model, part, name, partial(_on, name, q), table, kept, n_raters=len(desk.opinions.experts),
             said="; ".join(n for n in notes if n), low=0.0 if name == "percent_agreement" else -1.0, quick=partial(_at_once, known, q),
         )  # fmt: skip
 
@@ -95,7 +94,7 @@ def against_mean(desk: Desk) -> Iterator[ReliabilityRow]:
             silent = int(np.isnan(answers[[item in opinions.asked[model] for item in items]]).sum())
             left = f"{silent} items were not answered, and a number that is not there is no disagreement" if silent else ""
             shut = left or (SEVERAL if opinions.clustered else "")
-            yield desk.row("model", f"llm {model}", part, OF_NUMBERS, found.agreement.value, interval=None if shut else found.interval,
+            yield desk.row("model", MODEL + model, part, OF_NUMBERS, found.agreement.value, interval=None if shut else found.interval,
                            n_items=found.n_items, n_raters=len(opinions.experts), why=shut or found.note or found.agreement.reason,
                            status=found.agreement.status, note="with the mean of the experts, items that both rated")  # fmt: skip
 
@@ -140,7 +139,7 @@ def with_itself(desk: Desk) -> Iterator[ReliabilityRow]:
             codes[place[row.item], occasions.index(row.occasion)] = none if answer < 0 else answer
         said = f"{len(occasions)} repeats of one model are no independent raters"
         for name, statistic in (("self_consistency", agreement.percent_agreement), ("self_fleiss_kappa", agreement.fleiss_kappa)):
-            yield desk.resampled("model", f"llm {model}", "all", name, partial(_repeat, statistic, none + 1), codes, items,
+            yield desk.resampled("model", MODEL + model, "all", name, partial(_repeat, statistic, none + 1), codes, items,
                                  n_raters=1, said=said, low=0.0 if name == "self_consistency" else -1.0)  # fmt: skip
 
 
@@ -159,5 +158,5 @@ def sets_against_experts(desk: Desk) -> Iterator[ReliabilityRow]:
             found, answered = opinions.sets(model, items)
             rows = np.flatnonzero(voted & [item in opinions.asked[model] for item in items])
             if len(rows):
-                yield from sets.compared_sets(desk, f"llm {model}", part, truth[rows], found[rows], answered[rows], picked(items, rows),
+                yield from sets.compared_sets(desk, MODEL + model, part, truth[rows], found[rows], answered[rows], picked(items, rows),
                                               against=AGAINST)  # fmt: skip

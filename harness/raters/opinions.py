@@ -11,10 +11,9 @@ from functools import cached_property
 import numpy as np
 
 from ..quantities import Scale, members
-from ..records import RatingRow
+from ..records import ALL, REAL, SYNTHETIC, RatingRow
 from ..statistics.agreement import MISSING
 
-ALL, REAL, SYNTHETIC = "all", "real", "synthetic"
 # What is no property that items are told apart by: their owner, the right answer, what was planted in them, where a study drew them.
 _NOT_STRATA = frozenset({"origin", "truth", "patient", "planted", "concepts", "case", "stratum"})
 MOST_LEVELS = 12

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..quantities import Scale
-from ..records import Analysis, ReliabilityRow
+from ..records import ALL, EXPERTS, MAJORITY, MODEL, REAL, SYNTHETIC, Analysis, ReliabilityRow
 from . import agreeing, models, sets
-from .opinions import ALL, REAL, SYNTHETIC
 
 # What raters say of images supports a claim only after they were shown to be reliable; these rows show it.
 SHOWING: frozenset[Analysis] = frozenset({"agreement", "attention", "model", "intra_rater"})
@@ -61,8 +60,8 @@ class Asked:
         """Return whether a row answers, whatever its items."""
         same = (row.analysis, row.scale, row.statistic, row.category) == (self.analysis, self.scale, self.statistic, self.category)
         if not self.experts:
-            return same and row.raters.startswith("llm ")
-        return same and row.raters == ("majority" if self.analysis in ("correctness", "concepts") else agreeing.EXPERTS)
+            return same and row.raters.startswith(MODEL)
+        return same and row.raters == (MAJORITY if self.analysis in ("correctness", "concepts") else EXPERTS)
 
 
 def asked(quantity: str, scales: Iterable[str] = ()) -> Asked:

@@ -9,15 +9,14 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from ..records import ReliabilityRow
+from ..records import EXPERTS, REAL, SYNTHETIC, ReliabilityRow
 from ..statistics.identification import identification as find_real
 from ..statistics.identification import pooled
 from ..statistics.intervals import LEVEL, Interval
 from ..statistics.mrmc import Mrmc, Test, obuchowski_rockette
 from ..statistics.ustatistics import Contrast, auc_difference, mean_difference
-from .agreeing import EXPERTS
 from .desk import SEVERAL, Desk
-from .opinions import REAL, SYNTHETIC, Opinions
+from .opinions import Opinions
 
 FEW_READERS, FEW_CASES = 5, 100
 _ORIGINS = (SYNTHETIC, REAL)

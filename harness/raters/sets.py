@@ -7,18 +7,16 @@ from functools import partial
 
 import numpy as np
 
-from ..records import Analysis, ReliabilityRow
+from ..records import ALL, EXPERTS, MAJORITY, MODEL, Analysis, ReliabilityRow
 from ..statistics import agreement
 from ..statistics.agreement import Agreement
 from ..statistics.concepts import MEASURES, Estimate, concept_agreement, concept_means, per_concept
 from ..statistics.intervals import Many
 from ..statistics.resamples import QUICK
-from .agreeing import EXPERTS
 from .desk import Desk, mean_of_many
-from .opinions import ALL, Opinions, picked
+from .opinions import Opinions, picked
 
 SET_STATISTICS = MEASURES
-_MAJORITY, OF_A_MODEL = "majority", "llm "
 
 
 def against_truth(desk: Desk) -> Iterator[ReliabilityRow]:
@@ -30,7 +28,7 @@ def against_truth(desk: Desk) -> Iterator[ReliabilityRow]:
             continue
         truth = np.array([opinions.set_of(opinions.fact(item, "concepts")) for item in items])
         for raters, found, answered in _answers(opinions, items):
-            asked = opinions.asked.get(raters.removeprefix(OF_A_MODEL))
+            asked = opinions.asked.get(raters.removeprefix(MODEL))
             rows = np.flatnonzero(answered if asked is None else [item in asked for item in items])
             if len(rows):
                 yield from compared_sets(desk, raters, part, truth[rows], found[rows], answered[rows], picked(items, rows))
@@ -40,9 +38,9 @@ def _answers(opinions: Opinions, items: Sequence[str]) -> Iterator[tuple[str, np
     for rater in opinions.experts:
         yield rater, *opinions.sets(rater, items)
     if len(opinions.experts) > 1:
-        yield _MAJORITY, *majority(opinions, items)
+        yield MAJORITY, *majority(opinions, items)
     for model in opinions.models:
-        yield OF_A_MODEL + model, *opinions.sets(model, items)
+        yield MODEL + model, *opinions.sets(model, items)
 
 
 def majority(opinions: Opinions, items: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
